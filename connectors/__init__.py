@@ -1,0 +1,1 @@
+"""Protocols, and nothing of the domain: JetStream, Postgres, artifacts, embedded servers."""

@@ -1,0 +1,224 @@
+"""A NATS connection that lives on an event-loop thread of its own.
+
+Synchronous callers (a Bytewax source, a sink, a command) talk to it through
+`NatsConnection.run`; PINGs, reconnects and acks go on whatever they do.
+"""
+
+import asyncio
+import logging
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from nats.aio.client import Client, RawCredentials
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 2
+RECONNECT_WAIT_S = 0.25
+PING_INTERVAL_S = 10
+# 8 MiB of unsent publishes and acks; past it the client raises instead of growing.
+PENDING_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class NatsOptions:
+    """How to reach NATS and as whom. Files are read at connect, so a rotated one is picked up.
+
+    Attributes:
+        servers: URLs, tried in turn.
+        name: how this connection is called in the server's monitoring.
+        creds: the content of a .creds file; `creds_file` its path.
+        inbox_prefix: the only inboxes this user may subscribe to.
+        js_api_prefix: where the JetStream API is, when it is imported from another account.
+    """
+
+    servers: tuple[str, ...]
+    name: str = "agent-comms"
+    creds_file: Path | None = None
+    creds: str | None = field(default=None, repr=False)
+    nkey_seed_file: Path | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    inbox_prefix: str = "_INBOX"
+    js_api_prefix: str = "$JS.API"
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context, or None where neither an authority nor a certificate is set."""
+        if not (self.ca_file or self.cert_file):
+            return None
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+    def client_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `nats.connect` that these options stand for."""
+        arguments: dict[str, Any] = {
+            "servers": list(self.servers),
+            "name": self.name,
+            "inbox_prefix": self.inbox_prefix,
+            "tls": self.tls(),
+            "user": self.user,
+            "password": self.password,
+        }
+        if self.creds_file:
+            arguments["user_credentials"] = str(self.creds_file)
+        elif self.creds:
+            arguments["user_credentials"] = RawCredentials(self.creds)
+        elif self.nkey_seed_file:
+            arguments["nkeys_seed"] = str(self.nkey_seed_file)
+        return {name: value for name, value in arguments.items() if value is not None}
+
+
+class NatsUnavailable(ConnectionError):
+    """No server answered, or none let us in; the text is what it said."""
+
+
+class NatsConnection:
+    """One client on its own loop thread; it reconnects for ever, quietly.
+
+    Args:
+        options: where and as whom.
+        on_reconnect: called on the loop after each reconnect.
+    """
+
+    def __init__(self, options: NatsOptions, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.options = options
+        self._on_reconnect = on_reconnect
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=f"nats:{options.name}", daemon=True)
+        self._client = Client()
+        self._last_error = ""
+        self._established = False
+        self._closing = False
+        self._rebuild: asyncio.Task[None] | None = None
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    @property
+    def client(self) -> Client:
+        """The client; touch it on the loop only."""
+        return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up at this moment."""
+        return self._client.is_connected
+
+    @property
+    def last_error(self) -> str:
+        """What the client last complained of, for a person."""
+        return self._last_error
+
+    def jetstream(self) -> JetStreamContext:
+        """Return the JetStream API of this connection, under the prefix of its options."""
+        return self._client.jetstream(prefix=self.options.js_api_prefix)
+
+    def connect(self, *, wait: bool = True) -> Self:
+        """Start the thread and connect.
+
+        Args:
+            wait: keep trying until a server answers; otherwise raise at the first failure.
+
+        Raises:
+            NatsUnavailable: no server answered or let us in (only with `wait=False`).
+        """
+        self._thread.start()
+        try:
+            self.run(self._connect(wait=wait))
+        except (NatsError, OSError) as error:
+            self.close()
+            raise NatsUnavailable(self._last_error or str(error)) from error
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def _connect(self, *, wait: bool) -> None:
+        await self._client.connect(
+            **self.options.client_arguments(),
+            error_cb=self._note_error,
+            disconnected_cb=self._note_disconnect,
+            reconnected_cb=self._note_reconnect,
+            closed_cb=self._note_closed,
+            max_reconnect_attempts=-1 if wait else 1,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # any number of seconds
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            pending_size=PENDING_BYTES,
+        )
+        # The limit was for the first attempt; once in, the connection is kept up for ever.
+        self._client.options["max_reconnect_attempts"] = -1
+        self._established = True
+
+    async def _note_error(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if text != self._last_error:
+            log.warning("nats: %s", text)
+        self._last_error = text
+
+    async def _note_disconnect(self) -> None:
+        if not self._closing:
+            log.warning("nats: disconnected; reconnecting")
+
+    async def _note_closed(self) -> None:
+        # The client gives up by itself when a server refuses its credentials on a
+        # reconnect, say while they are being rotated. We don't: they are read anew.
+        if self._closing or not self._established:
+            return
+        self._client = Client()
+        self._rebuild = self._loop.create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        await asyncio.sleep(RECONNECT_WAIT_S)
+        await self._connect(wait=True)
+        await self._note_reconnect()
+
+    async def _note_reconnect(self) -> None:
+        self._last_error = ""
+        log.info("nats: reconnected")
+        if self._on_reconnect:
+            await self._on_reconnect()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine on the loop and return what it returns; `timeout` in seconds."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+
+    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have the loop call a function, without waiting."""
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def close(self) -> None:
+        """Flush what is unsent, close the connection and end the thread."""
+        self._closing = True
+        if not self._thread.is_alive():
+            return
+        with suppress(NatsError, OSError, TimeoutError):
+            self.run(self._client.close(), timeout=CONNECT_TIMEOUT_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CONNECT_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self.connect()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

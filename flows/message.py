@@ -1,0 +1,68 @@
+"""What an agent said: the row that is stored, and the event that is shown."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+CHANNEL_RUN = "run"
+CHANNEL_GENERAL = "general"
+DEFAULT_NAMESPACE = "agents"
+PERSON = "person"
+
+
+class Message(Struct, frozen=True, gc=False):
+    """One agent communication, normalized: one row of `workflow_comms.agent_messages`.
+
+    Attributes:
+        workflow_uid: absent only in the general channel, where nobody has to name a run.
+        timestamp: aware, UTC.
+        attrs: JSON object; holds `tool` where there is one.
+        dedupe_key: the identity of the row (see `flows.identity`).
+        reply: the JetStream ack subject that the message still holds, empty where there is none.
+        size: bytes of the payload, for bounding batches.
+    """
+
+    workflow_uid: str | None
+    workflow_name: str | None
+    workflow_namespace: str
+    run_id: str | None
+    step_id: str | None
+    agent_id: str
+    role: str
+    kind: str
+    timestamp: datetime
+    channel: str
+    stage: str | None
+    content: str
+    attrs: dict[str, Any]
+    dedupe_key: str
+    reply: str = ""
+    size: int = 0
+
+
+class Event(Struct, frozen=True):
+    """A stored message as clients get it; the JSON object of the live and the query API.
+
+    Attributes:
+        seq: the live cursor, which grows with every commit.
+        tool: `attrs.tool` once more, where it is looked for.
+    """
+
+    id: str
+    seq: int
+    workflow_uid: str | None
+    workflow_name: str | None
+    workflow_namespace: str
+    run_id: str | None
+    step_id: str | None
+    agent_id: str
+    role: str
+    kind: str
+    timestamp: datetime
+    channel: str
+    stage: str | None
+    content: str
+    tool: dict[str, Any] | None
+    attrs: dict[str, Any]
+    created_at: datetime

@@ -1,0 +1,1 @@
+"""Flask: pages, API, the live hub, and the commands."""
