@@ -9,6 +9,7 @@ import logging
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,11 +200,11 @@ class NatsConnection:
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run a coroutine on the loop and return what it returns; `timeout` in seconds."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+        return self.submit(work).result(timeout)
 
-    def call_soon(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have the loop call a function, without waiting."""
-        self._loop.call_soon_threadsafe(function, *arguments)
+    def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Have the loop run a coroutine, without waiting for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         """Flush what is unsent, close the connection and end the thread."""

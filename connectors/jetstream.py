@@ -1,0 +1,143 @@
+"""A Bytewax source over a durable JetStream pull consumer."""
+
+import logging
+import threading
+from queue import Empty, SimpleQueue
+
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from nats.errors import Error as NatsError
+
+from connectors.connection import NatsConnection, NatsOptions
+from connectors.pull import MIB, JetStreamMessage, Puller
+
+log = logging.getLogger(__name__)
+
+# A worker alone may sleep on the queue and wakes with the message; one that also has
+# to serve its neighbours' exchanges must not sleep long.
+IDLE_WAIT_ALONE_S = 0.05
+IDLE_WAIT_SHARED_S = 0.002
+STOP_TIMEOUT_S = 5.0
+
+
+class JetStreamSource(DynamicSource[JetStreamMessage]):
+    """Yields the messages of a durable pull consumer; each carries its ack.
+
+    Every worker pulls for itself from the one durable, so the server shares the
+    messages out. The source never acks: whoever has made a message safe publishes
+    `+ACK` to its `reply`, in any process (`connectors.acks`). The server's
+    `max_ack_pending` is the bound on what is under way, `queue_messages` and
+    `queue_bytes` bound what waits in this process. A server restart, a lost
+    consumer leader or a pull that has gone silent is noticed, and the pull rebuilt.
+
+    Args:
+        options: how to reach NATS, and as whom.
+        stream: the stream's name.
+        durable: the consumer's name. It must exist sooner or later: until it does,
+            the source waits and says so.
+        batch: messages handed to the dataflow at once, at most.
+        queue_messages: messages that may wait for the dataflow before pulls pause.
+        queue_bytes: the same in bytes of payload.
+
+    Delivery guarantee: at least once. A message that is not acked within the
+    consumer's ack wait is delivered again, to this worker or another one; one that
+    was acked is not. No recovery store is needed, the consumer is the position.
+    """
+
+    def __init__(
+        self,
+        options: NatsOptions,
+        stream: str,
+        durable: str,
+        *,
+        batch: int = 1_000,
+        queue_messages: int = 4_000,
+        queue_bytes: int = 16 * MIB,
+    ) -> None:
+        if min(batch, queue_messages, queue_bytes) < 1:
+            message = "batch, queue_messages and queue_bytes must be at least 1"
+            raise ValueError(message)
+        self.options = options
+        self.stream = stream
+        self.durable = durable
+        self.batch = batch
+        self.queue_messages = queue_messages
+        self.queue_bytes = queue_bytes
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Pull no more, and end the input once what was pulled has been handed on."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` has been called."""
+        return self._stopping.is_set()
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition":  # noqa: ARG002
+        """Connect this worker."""
+        return _Partition(self, IDLE_WAIT_ALONE_S if worker_count == 1 else IDLE_WAIT_SHARED_S)
+
+
+class _Partition(StatelessSourcePartition[JetStreamMessage]):
+    def __init__(self, source: JetStreamSource, idle_wait: float) -> None:
+        self._source = source
+        self._idle_wait = idle_wait
+        self._queue: SimpleQueue[JetStreamMessage] = SimpleQueue()
+        # Each is written by one thread only: what came in by the loop, what went out by the dataflow.
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._waiting_for_room = False
+        self._pulling = False
+        self._connection = NatsConnection(source.options, on_reconnect=self._reconnected)
+        self._puller = Puller(self._connection, source.stream, source.durable, self._take_in, self._has_room)
+        self._connection.connect()
+        self._connection.run(self._puller.start())
+        self._pulling = True
+
+    async def _reconnected(self) -> None:
+        if self._pulling:
+            await self._puller.restart()
+
+    def _take_in(self, message: JetStreamMessage) -> None:
+        self._bytes_in += len(message.data)
+        self._queue.put(message)
+
+    def _has_room(self) -> bool:
+        waiting = self._bytes_in - self._bytes_out
+        room = self._queue.qsize() < self._source.queue_messages and waiting < self._source.queue_bytes
+        self._waiting_for_room = not room
+        return room
+
+    def next_batch(self) -> list[JetStreamMessage]:
+        if self._source.stopping:
+            self._stop_pulling()
+        batch = self._drain_queue()
+        if self._waiting_for_room and self._pulling and self._has_room():
+            self._connection.submit(self._puller.request())
+        if not batch and not self._pulling and self._queue.empty():
+            raise StopIteration
+        return batch
+
+    def _drain_queue(self) -> list[JetStreamMessage]:
+        queue, batch = self._queue, []
+        try:
+            batch.append(queue.get(timeout=self._idle_wait) if self._pulling else queue.get_nowait())
+            while len(batch) < self._source.batch:
+                batch.append(queue.get_nowait())
+        except Empty:
+            pass
+        self._bytes_out += sum(len(message.data) for message in batch)
+        return batch
+
+    def _stop_pulling(self) -> None:
+        if not self._pulling:
+            return
+        self._pulling = False
+        try:
+            self._connection.run(self._puller.stop(), timeout=STOP_TIMEOUT_S)
+        except (TimeoutError, NatsError) as error:
+            log.warning("source: left without a farewell to the server: %s", error)
+
+    def close(self) -> None:
+        self._stop_pulling()
+        self._connection.close()

@@ -1,0 +1,321 @@
+"""A Bytewax sink that writes batches to Postgres and then acks them."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, LiteralString, Protocol, TypeVar
+
+import psycopg
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from psycopg import Connection, Cursor
+from psycopg.errors import UniqueViolation
+
+from connectors.copy import CopyTable, Row, register_dumpers
+
+log = logging.getLogger(__name__)
+X = TypeVar("X")
+
+MIB = 1024 * 1024
+BACKOFF_S = (0.1, 5.0)
+CONNECT_TIMEOUT_S = 5
+# A connection whose other end has vanished is noticed within about 20 s.
+KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+# A third of JetStream's default ack wait of 30 s.
+IN_PROGRESS_EVERY_S = 10.0
+STOP_TIMEOUT_S = 30.0
+
+
+class Acks(Protocol):
+    """Where a sink reports what it holds and what it has made safe."""
+
+    def open(self) -> None:
+        """Get ready; each `open` is followed by a `close`."""
+
+    def ack(self, replies: Sequence[str]) -> None:
+        """These messages are safe."""
+
+    def in_progress(self, replies: Sequence[str]) -> None:
+        """These messages are still being worked on."""
+
+    def close(self) -> None:
+        """Send what is unsent."""
+
+
+@dataclass(frozen=True)
+class PostgresSink(DynamicSink[X], Generic[X]):
+    """Writes items in batches, one transaction each, and acks them after the commit.
+
+    The dataflow goes on while a second thread writes: whatever has gathered
+    meanwhile is the next batch, so one message is written at once when it is quiet,
+    and up to `batch_rows` or `batch_bytes` together when there is a backlog.
+    A batch goes straight into the table; only one that meets a row which is there
+    already is done again by way of a staging table that leaves those out. A batch
+    that Postgres refuses for a reason of its data is halved until the culprit is
+    alone, and `reject` writes that one somewhere else. Any other failure (the server
+    away, full, read-only, a deadlock, a timeout) is nobody's fault: the batch is
+    tried again for ever, with backoff, and its messages are kept in progress.
+
+    Attributes:
+        conninfo: any libpq connection string.
+        table: where to.
+        row: an item's values in the order of the table's columns; None for an item
+            that needs no row, only its ack.
+        reply: where an item is acked; empty for nowhere.
+        size: an item's bytes, for bounding batches.
+        acks: takes the replies.
+        lock: a statement executed in the transaction before rows get their place.
+        within: called in the transaction with the cursor and the items that were new.
+        reject: called in a transaction of its own with an item that Postgres refuses, and why.
+
+    Delivery guarantee: at least once, and each key once in the table. An item is
+    acked after the commit that stored it, or that found it stored, and never before.
+    """
+
+    conninfo: str
+    table: CopyTable
+    row: Callable[[X], Row | None]
+    reply: Callable[[X], str]
+    size: Callable[[X], int]
+    acks: Acks
+    lock: LiteralString | None = None
+    within: Callable[[Cursor[Any], Sequence[X]], None] | None = None
+    reject: Callable[[Cursor[Any], X, psycopg.Error], None] | None = None
+    batch_rows: int = 8_000
+    batch_bytes: int = 16 * MIB
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition[X]":  # noqa: ARG002
+        """Start this worker's writer."""
+        return _Partition(self)
+
+
+class _Partition(StatelessSinkPartition[X]):
+    def __init__(self, sink: PostgresSink[X]) -> None:
+        self._writer = _Writer(sink)
+        self._writer.start()
+
+    def write_batch(self, items: list[X]) -> None:
+        self._writer.put(items)
+
+    def close(self) -> None:
+        self._writer.finish()
+
+
+class _Writer(threading.Thread, Generic[X]):
+    """Takes what has gathered, stores it, acks it; for ever."""
+
+    def __init__(self, sink: PostgresSink[X]) -> None:
+        super().__init__(name=f"postgres:{sink.table.name[1]}", daemon=True)
+        self._sink = sink
+        self._store = _Store(sink)
+        self._changed = threading.Condition()
+        self._waiting: list[X] = []
+        self._waiting_bytes = 0
+        self._writing: list[X] = []
+        self._finishing = False
+        self._failure: BaseException | None = None
+
+    def put(self, items: list[X]) -> None:
+        """Take items to be written; waits while a full batch is waiting already."""
+        size = sum(map(self._sink.size, items))
+        with self._changed:
+            while self._is_full() and self._failure is None:
+                self._changed.wait()
+            self._raise_failure()
+            self._waiting += items
+            self._waiting_bytes += size
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Write what is waiting, and end."""
+        with self._changed:
+            self._finishing = True
+            self._changed.notify_all()
+        self.join(STOP_TIMEOUT_S)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            message = "the writer has failed"
+            raise RuntimeError(message) from self._failure
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._sink.batch_rows or self._waiting_bytes >= self._sink.batch_bytes
+
+    def run(self) -> None:
+        self._sink.acks.open()
+        try:
+            while batch := self._next():
+                self._write(batch)
+        except BaseException as error:  # it is raised again where the dataflow sees it
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+        finally:
+            self._store.close()
+            self._sink.acks.close()
+
+    def _next(self) -> list[X]:
+        with self._changed:
+            while not self._waiting and not self._finishing:
+                self._changed.wait()
+            self._writing, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            self._changed.notify_all()
+        return self._writing
+
+    def _write(self, batch: list[X]) -> None:
+        failures = 0
+        held_at = time.monotonic()
+        while True:
+            try:
+                self._store.store(batch)
+                break
+            except psycopg.Error as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("postgres: a batch of %d waits: %s", len(batch), _in_one_line(error))
+                self._store.close()
+                self._pause(failures)
+            if time.monotonic() - held_at >= IN_PROGRESS_EVERY_S:
+                held_at = time.monotonic()
+                self._keep_in_progress()
+        if failures:
+            log.info("postgres: back after %d failed tries; a batch of %d is stored", failures, len(batch))
+        self._sink.acks.ack(self._replies(batch))
+        self._writing = []
+
+    def _pause(self, failures: int) -> None:
+        least, most = BACKOFF_S
+        delay = min(most, least * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        with self._changed:
+            self._changed.wait(delay)
+
+    def _keep_in_progress(self) -> None:
+        with self._changed:
+            held = self._writing + self._waiting
+        self._sink.acks.in_progress(self._replies(held))
+
+    def _replies(self, items: list[X]) -> list[str]:
+        return [reply for reply in map(self._sink.reply, items) if reply]
+
+
+class _Store(Generic[X]):
+    """Stores batches over one connection, which is made anew after a failure."""
+
+    def __init__(self, sink: PostgresSink[X]) -> None:
+        self._sink = sink
+        self._connection: Connection[Any] | None = None
+        # After a duplicate, the next batches are likely to hold some too (a redelivery, a replay).
+        self._expect_duplicates = False
+
+    def store(self, items: Sequence[X]) -> None:
+        """Commit what is new among the items.
+
+        Raises:
+            psycopg.Error: nothing was committed of the part that failed, for a reason that is not the items'.
+        """
+        pairs = [(item, row) for item in items if (row := self._sink.row(item)) is not None]
+        if pairs:
+            self._store_pairs(pairs)
+
+    def _store_pairs(self, pairs: list[tuple[X, Row]]) -> None:
+        try:
+            self._commit(pairs)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(pairs) > 1:
+                middle = len(pairs) // 2
+                self._store_pairs(pairs[:middle])
+                self._store_pairs(pairs[middle:])
+            else:
+                self._reject(pairs[0][0], error)
+
+    def _commit(self, pairs: list[tuple[X, Row]]) -> None:
+        if not self._expect_duplicates:
+            try:
+                self._commit_straight(pairs)
+            except UniqueViolation:
+                self._expect_duplicates = True
+            else:
+                return
+        self._expect_duplicates = self._commit_staged(pairs) < len(pairs)
+
+    def _commit_straight(self, pairs: list[tuple[X, Row]]) -> None:
+        with self._transaction() as cursor:
+            self._take_lock(cursor)
+            self._sink.table.insert(cursor, (row for _, row in pairs))
+            if self._sink.within:
+                self._sink.within(cursor, [item for item, _ in pairs])
+
+    def _commit_staged(self, pairs: list[tuple[X, Row]]) -> int:
+        """Return how many were new."""
+        table = self._sink.table
+        with self._transaction() as cursor:
+            table.stage(cursor, (row for _, row in pairs))
+            self._take_lock(cursor)
+            unseen = table.insert_staged(cursor)
+            new = []
+            for item, row in pairs:
+                key = table.key_of(row)
+                if key in unseen:
+                    unseen.remove(key)
+                    new.append(item)
+            if new and self._sink.within:
+                self._sink.within(cursor, new)
+        return len(new)
+
+    def _reject(self, item: X, error: psycopg.Error) -> None:
+        if self._sink.reject is None:
+            raise error
+        with self._transaction() as cursor:
+            self._sink.reject(cursor, item, error)
+
+    def _take_lock(self, cursor: Cursor[Any]) -> None:
+        if self._sink.lock:
+            cursor.execute(self._sink.lock)
+
+    def _transaction(self) -> "_Transaction":
+        if self._connection is None:
+            connection = psycopg.connect(
+                self._sink.conninfo,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name=f"agent-comms {self._sink.table.name[1]}",
+                **KEEPALIVE,
+            )
+            register_dumpers(connection)
+            try:
+                self._sink.table.create_stage(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return _Transaction(self._connection)
+
+    def close(self) -> None:
+        """Drop the connection; the next store makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class _Transaction:
+    """One transaction with one cursor."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._transaction = connection.transaction()
+        self._cursor = connection.cursor()
+
+    def __enter__(self) -> Cursor[Any]:
+        self._transaction.__enter__()
+        return self._cursor
+
+    def __exit__(self, *raised: Any) -> None:
+        self._cursor.close()
+        self._transaction.__exit__(*raised)
+
+
+def _in_one_line(error: psycopg.Error) -> str:
+    text = " ".join(str(error).split())
+    return f"{error.sqlstate or type(error).__name__}: {text}"

@@ -1,0 +1,238 @@
+"""Pulls from a durable JetStream consumer without a gap between two requests.
+
+Everything here runs on the event loop of one `NatsConnection`.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from connectors.connection import NatsConnection
+
+log = logging.getLogger(__name__)
+
+REQUEST_EXPIRES_S = 30.0
+HEARTBEAT_S = 5.0
+# A pull that has said nothing for so long, heartbeats neither, is dead: a server that
+# was restarted forgets its requests without a word.
+SILENCE_S = 2.5 * HEARTBEAT_S
+TICK_S = 1.0
+BACKOFF_S = (0.25, 5.0)
+MIB = 1024 * 1024
+
+
+class JetStreamMessage(Struct, frozen=True, gc=False):
+    """A delivered message that carries its ack.
+
+    Attributes:
+        reply: publish `+ACK` here once the message is safe.
+    """
+
+    subject: str
+    data: bytes
+    headers: dict[str, str] | None
+    reply: str
+
+    def delivery(self) -> "Delivery":
+        """Return what the server says of this delivery."""
+        return Delivery.parse(self.reply)
+
+
+class Delivery(Struct, frozen=True, gc=False):
+    """One delivery of one stored message.
+
+    Attributes:
+        deliveries: how often it has been delivered, this time included.
+        stored_at: when the stream stored it, nanoseconds since the Unix epoch.
+    """
+
+    deliveries: int
+    stream_seq: int
+    stored_at: int
+
+    @classmethod
+    def parse(cls, reply: str) -> "Delivery":
+        """Read an ack subject of either layout (ADR-15): 9 tokens, or 11 and more.
+
+        Raises:
+            ValueError: it is no ack subject.
+        """
+        tokens = reply.split(".")
+        if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
+            message = f"not an ack subject: {reply!r}"
+            raise ValueError(message)
+        first = 4 if len(tokens) == 9 else 6
+        return cls(deliveries=int(tokens[first]), stream_seq=int(tokens[first + 1]), stored_at=int(tokens[first + 3]))
+
+    @property
+    def stored_time(self) -> datetime:
+        """`stored_at` as an aware time, UTC, to the microsecond."""
+        seconds, nanoseconds = divmod(self.stored_at, 1_000_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+
+
+class Puller:
+    """Keeps pull requests outstanding and hands over what arrives, in stream order.
+
+    Args:
+        connection: whose loop this lives on.
+        stream: the stream's name.
+        durable: the consumer's name; both have to exist, but may come later.
+        deliver: called with each message, on the loop.
+        has_room: asked before each request; no new request goes out while it says no.
+        batch: messages a request asks for.
+        max_bytes: bytes a request asks for at the most.
+    """
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        stream: str,
+        durable: str,
+        deliver: Callable[[JetStreamMessage], None],
+        has_room: Callable[[], bool],
+        batch: int = 2_000,
+        max_bytes: int = 8 * MIB,
+    ) -> None:
+        self._connection = connection
+        self._next_subject = f"{connection.options.js_api_prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._consumer = f"consumer {durable} of stream {stream}"
+        self._deliver = deliver
+        self._has_room = has_room
+        self._batch = batch
+        self._max_bytes = max_bytes
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._requests = 0
+        self._ticker: asyncio.Task[None] | None = None
+        # Messages that requests still outstanding may bring.
+        self._credit = 0
+        self._credit_until = 0.0
+        self._heard_at = 0.0
+        self._failures = 0
+        self._not_before = 0.0
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def start(self) -> None:
+        """Subscribe, and ask for the first messages."""
+        await self._subscribe()
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Take no more; what the server sent before this returns has been delivered."""
+        if self._ticker:
+            self._ticker.cancel()
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
+            return
+        try:
+            # The server answers the flush behind its last message, and drain() waits for the callback.
+            await asyncio.wait_for(subscription.drain(), timeout=TICK_S)  # type: ignore[no-untyped-call]
+        except (NatsError, TimeoutError, OSError) as error:
+            log.debug("pull: left without a drain: %s", error)
+
+    async def restart(self) -> None:
+        """Forget outstanding requests, which a restarted server has forgotten too, and begin anew."""
+        if self._subscription is not None:
+            await self._subscribe()
+
+    async def _subscribe(self) -> None:
+        old, self._subscription = self._subscription, None
+        if old is not None:
+            try:
+                await old.unsubscribe()
+            except NatsError as error:
+                log.debug("pull: the old inbox was gone: %s", error)
+        client = self._connection.client
+        self._inbox = client.new_inbox()
+        self._subscription = await client.subscribe(
+            f"{self._inbox}.*",
+            cb=self._receive,
+            # Our own requests bound what can arrive; the client must not drop any of it.
+            pending_msgs_limit=0,
+            pending_bytes_limit=0,
+        )
+        self._credit = 0
+        self._heard_at = self._now()
+        await self.request()
+
+    async def request(self) -> None:
+        """Ask for more where less than half a batch is still to come and there is room for it."""
+        now = self._now()
+        if self._credit and now > self._credit_until:
+            self._credit = 0
+        if self._subscription is None or self._credit > self._batch // 2:
+            return
+        if now < self._not_before or not self._has_room() or not self._connection.is_connected:
+            return
+        self._requests += 1
+        self._credit += self._batch
+        self._credit_until = now + REQUEST_EXPIRES_S + HEARTBEAT_S
+        body = {
+            "batch": self._batch,
+            # A single message larger than this would never be sent at all.
+            "max_bytes": max(self._max_bytes, 2 * self._connection.client.max_payload),
+            "expires": int(REQUEST_EXPIRES_S * 1e9),
+            "idle_heartbeat": int(HEARTBEAT_S * 1e9),
+        }
+        try:
+            await self._connection.client.publish(
+                self._next_subject, msgspec.json.encode(body), reply=f"{self._inbox}.{self._requests}"
+            )
+        except NatsError as error:
+            self._credit = 0
+            log.debug("pull: a request did not go out: %s", error)
+
+    async def _receive(self, message: Msg) -> None:
+        self._heard_at = self._now()
+        if message.headers and not message.data and "Status" in message.headers:
+            await self._note_status(message.headers)
+            return
+        self._failures = 0
+        self._credit -= 1
+        self._deliver(JetStreamMessage(message.subject, message.data, message.headers, message.reply))
+        if self._credit <= self._batch // 2:
+            await self.request()
+
+    async def _note_status(self, headers: dict[str, str]) -> None:
+        status, description = headers["Status"], headers.get("Description", "")
+        if status == "100":
+            return
+        unused = headers.get("Nats-Pending-Messages", "")
+        self._credit = max(0, self._credit - int(unused)) if unused.isdigit() else 0
+        if status in ("404", "408") or "MaxBytes" in description:
+            await self.request()
+            return
+        self._back_off(f"{status} {description}".strip())
+
+    def _back_off(self, reason: str) -> None:
+        least, most = BACKOFF_S
+        delay = min(most, least * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        self._not_before = self._now() + delay
+        if self._failures == 0:
+            hint = "; does it exist?" if reason.startswith("503") else ""
+            log.warning("pull: %s refuses: %s%s", self._consumer, reason, hint)
+        self._failures += 1
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                silent = self._credit > 0 and self._now() - self._heard_at > SILENCE_S
+                if silent and self._connection.is_connected:
+                    log.warning("pull: %s has gone silent; asking anew", self._consumer)
+                    await self._subscribe()
+                else:
+                    await self.request()
+            except NatsError as error:
+                log.debug("pull: %s", error)
