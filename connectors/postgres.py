@@ -13,6 +13,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from psycopg import Connection, Cursor
 from psycopg.errors import UniqueViolation
 
+from connectors.conninfo import with_defaults
 from connectors.copy import CopyTable, Row, register_dumpers
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,6 @@ X = TypeVar("X")
 
 MIB = 1024 * 1024
 BACKOFF_S = (0.1, 5.0)
-CONNECT_TIMEOUT_S = 5
-# A connection whose other end has vanished is noticed within about 20 s.
-KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 # A third of JetStream's default ack wait of 30 s.
 IN_PROGRESS_EVERY_S = 10.0
 STOP_TIMEOUT_S = 30.0
@@ -277,13 +275,8 @@ class _Store(Generic[X]):
 
     def _transaction(self) -> "_Transaction":
         if self._connection is None:
-            connection = psycopg.connect(
-                self._sink.conninfo,
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                application_name=f"agent-comms {self._sink.table.name[1]}",
-                **KEEPALIVE,
-            )
+            application = f"agent-comms {self._sink.table.name[1]}"
+            connection = psycopg.connect(with_defaults(self._sink.conninfo, application), autocommit=True)
             register_dumpers(connection)
             try:
                 self._sink.table.create_stage(connection)
