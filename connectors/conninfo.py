@@ -2,7 +2,7 @@
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-DEFAULTS = {
+DEFAULTS: dict[str, str | int] = {
     "connect_timeout": 5,
     # A connection whose other end has vanished is noticed within about 20 s.
     "keepalives_idle": 5,
@@ -23,5 +23,6 @@ def with_defaults(conninfo: str, application: str) -> str:
         psycopg.ProgrammingError: libpq cannot read it.
     """
     given = conninfo_to_dict(conninfo)
-    ours = {"application_name": application, **DEFAULTS}
-    return make_conninfo(conninfo, **{name: value for name, value in ours.items() if name not in given})
+    ours: dict[str, str | int] = {"application_name": application, **DEFAULTS}
+    missing: dict[str, str | int] = {name: value for name, value in ours.items() if name not in given}
+    return make_conninfo(conninfo, **missing)

@@ -8,7 +8,8 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from nats.errors import Error as NatsError
 
 from connectors.connection import NatsConnection, NatsOptions
-from connectors.pull import MIB, JetStreamMessage, Puller
+from connectors.delivery import JetStreamMessage
+from connectors.pull import MIB, Puller
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, LiteralString, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -78,7 +78,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     reply: Callable[[X], str]
     size: Callable[[X], int]
     acks: Acks
-    lock: LiteralString | None = None
+    lock: bytes | None = None
     within: Callable[[Cursor[Any], Sequence[X]], None] | None = None
     reject: Callable[[Cursor[Any], X, psycopg.Error], None] | None = None
     batch_rows: int = 8_000

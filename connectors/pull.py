@@ -7,15 +7,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from connectors.connection import NatsConnection
+from connectors.delivery import JetStreamMessage
 
 log = logging.getLogger(__name__)
 
@@ -27,56 +26,6 @@ SILENCE_S = 2.5 * HEARTBEAT_S
 TICK_S = 1.0
 BACKOFF_S = (0.25, 5.0)
 MIB = 1024 * 1024
-
-
-class JetStreamMessage(Struct, frozen=True, gc=False):
-    """A delivered message that carries its ack.
-
-    Attributes:
-        reply: publish `+ACK` here once the message is safe.
-    """
-
-    subject: str
-    data: bytes
-    headers: dict[str, str] | None
-    reply: str
-
-    def delivery(self) -> "Delivery":
-        """Return what the server says of this delivery."""
-        return Delivery.parse(self.reply)
-
-
-class Delivery(Struct, frozen=True, gc=False):
-    """One delivery of one stored message.
-
-    Attributes:
-        deliveries: how often it has been delivered, this time included.
-        stored_at: when the stream stored it, nanoseconds since the Unix epoch.
-    """
-
-    deliveries: int
-    stream_seq: int
-    stored_at: int
-
-    @classmethod
-    def parse(cls, reply: str) -> "Delivery":
-        """Read an ack subject of either layout (ADR-15): 9 tokens, or 11 and more.
-
-        Raises:
-            ValueError: it is no ack subject.
-        """
-        tokens = reply.split(".")
-        if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
-            message = f"not an ack subject: {reply!r}"
-            raise ValueError(message)
-        first = 4 if len(tokens) == 9 else 6
-        return cls(deliveries=int(tokens[first]), stream_seq=int(tokens[first + 1]), stored_at=int(tokens[first + 3]))
-
-    @property
-    def stored_time(self) -> datetime:
-        """`stored_at` as an aware time, UTC, to the microsecond."""
-        seconds, nanoseconds = divmod(self.stored_at, 1_000_000_000)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
 
 
 class Puller:

@@ -5,6 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from connectors.delivery import JetStreamMessage
+
 CHANNEL_RUN = "run"
 CHANNEL_GENERAL = "general"
 DEFAULT_NAMESPACE = "agents"
@@ -19,8 +21,7 @@ class Message(Struct, frozen=True, gc=False):
         timestamp: aware, UTC.
         attrs: JSON object; holds `tool` where there is one.
         dedupe_key: the identity of the row (see `flows.identity`).
-        reply: the JetStream ack subject that the message still holds, empty where there is none.
-        size: bytes of the payload, for bounding batches.
+        origin: the delivery it was made of, which waits for its ack; None where nothing does.
     """
 
     workflow_uid: str | None
@@ -37,8 +38,17 @@ class Message(Struct, frozen=True, gc=False):
     content: str
     attrs: dict[str, Any]
     dedupe_key: str
-    reply: str = ""
-    size: int = 0
+    origin: JetStreamMessage | None = None
+
+    @property
+    def reply(self) -> str:
+        """The ack subject; empty where nothing waits for an ack."""
+        return self.origin.reply if self.origin else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload, for bounding batches."""
+        return len(self.origin.data) if self.origin else len(self.content)
 
 
 class Event(Struct, frozen=True):

@@ -64,7 +64,7 @@ def parse(subject: str) -> Subject | None:
                 namespace=decode(namespace),
                 name=decode(name),
                 uid=decode(uid),
-                agent=decode(agent),
+                agent=_decode_agent(agent),
                 runtime=runtime,
             )
         case ["general", kind]:
@@ -96,6 +96,13 @@ def encode(value: str | None) -> str:
         return f"%{ord(value[0]):02X}{value[1:]}"
     # quote() leaves '.' and '~' as they are: both are unreserved in URLs, not here.
     return quote(value, safe=_QUOTE_SAFE, errors="replace").replace(".", "%2E").replace("~", "%7E")
+
+
+def _decode_agent(token: str) -> str | None:
+    # NATS guards the token as it is written: an encoded `person` would slip past
+    # the rule that only the web may publish as one.
+    agent = decode(token)
+    return "unknown" if agent == PERSON and token != PERSON else agent
 
 
 def decode(token: str) -> str | None:

@@ -53,6 +53,7 @@ CREATE TABLE workflow_comms.runs (
     last_at            timestamptz,
     started_at         timestamptz,
     finished_at        timestamptz,
+    words_at           timestamptz,
     last_agent         text,
     last_content       text,
     attrs              jsonb       NOT NULL DEFAULT '{}',

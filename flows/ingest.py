@@ -1,0 +1,69 @@
+"""The live flow: JetStream to Postgres.
+
+    python -m bytewax.run flows.ingest
+
+Right and prompt without a flag: nothing waits for an epoch's end, since the ack
+travels with the message and is sent once its batch has been committed.
+"""
+
+import signal
+import sys
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from connectors.acks import JetStreamAcks
+from connectors.delivery import JetStreamMessage
+from connectors.jetstream import JetStreamSource
+from flows import logs, topology
+from flows.dead_letter import DeadLetter
+from flows.dedupe import RecentKeys
+from flows.message import Message
+from flows.nats import nats_options
+from flows.normalize import normalize
+from flows.settings import SettingError, Settings
+from flows.storage import dead_letters_sink, messages_sink
+
+
+def flow() -> Dataflow:
+    """Return the dataflow as the environment sets it up; Bytewax calls this."""
+    try:
+        settings = Settings.from_env()
+    except SettingError as error:
+        sys.exit(f"agent-comms: {error}")
+    logs.set_up(settings)
+    source = jetstream_source(settings)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        # Bytewax ends at once on a signal; we store what was taken first.
+        signal.signal(signum, lambda *_: source.stop())
+    return build(settings, source)
+
+
+def jetstream_source(settings: Settings) -> JetStreamSource:
+    """Return the source of the stream and consumer that the manifests name."""
+    consumer = topology.consumer().spec
+    return JetStreamSource(nats_options(settings, "agent-comms-ingest"), consumer.stream_name, consumer.durable_name)
+
+
+def build(settings: Settings, source: JetStreamSource) -> Dataflow:
+    """Return the dataflow of a source under given settings."""
+    acks = JetStreamAcks(nats_options(settings, "agent-comms-acks"))
+
+    def normalize_all(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
+        limit = settings.agent_comms_max_message_bytes
+        return [normalize(message, limit) for message in messages]
+
+    flow = Dataflow("ingest")
+    arrived = op.input("jetstream", flow, source)
+    judged = op.flat_map_batch("normalize", arrived, normalize_all)
+    messages = op.filter_map("messages", judged, lambda item: item if isinstance(item, Message) else None)
+    letters = op.filter_map("letters", judged, lambda item: item if isinstance(item, DeadLetter) else None)
+    by_workflow = op.key_on("by_workflow", messages, _workflow_key)
+    once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
+    op.output("store_messages", op.key_rm("unkey", once), messages_sink(settings.database_url, acks))
+    op.output("store_letters", letters, dead_letters_sink(settings.database_url, acks))
+    return flow
+
+
+def _workflow_key(message: Message) -> str:
+    return f"{message.workflow_namespace}/{message.workflow_uid}"

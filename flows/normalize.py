@@ -1,0 +1,233 @@
+"""Makes a row of what arrived on a subject, or says why it can't.
+
+The subject is trusted, since NATS permissions guard it; the payload is a claim.
+Where the two differ the subject wins, and the claim is kept in `attrs.claimed`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from connectors.delivery import Delivery, JetStreamMessage
+from flows import identity
+from flows.dead_letter import DeadLetter, Reason, UnfitError
+from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, DEFAULT_NAMESPACE, PERSON, Message
+from flows.spelling import Claim, read
+from flows.subject import Subject, parse
+from flows.text import storable
+
+ROLES = frozenset({"system", "user", "assistant", "tool"})
+TOOL_KINDS = frozenset({"tool_call", "tool_result"})
+SYSTEM_KINDS = frozenset({"status", "error"})
+UNKNOWN_AGENT = "unknown"
+DEFAULT_KIND = "message"
+DEFAULT_RUNTIME = "native"
+STATUS_WITHOUT_CONTENT = "status update"
+# The longest Kubernetes name has 253 characters; longer keys would not fit an index.
+MAX_NAME = 256
+# Set by us alone: what a payload puts there would pass for our word.
+RESERVED_ATTRS = frozenset({"claimed", "identity", "redacted", "timestamp_given", "role_given", "forged"})
+
+
+class Identity(Struct, frozen=True, gc=False):
+    """Who speaks, in which workflow, and what the payload claimed beyond that."""
+
+    namespace: str
+    uid: str | None
+    name: str | None
+    agent: str
+    kind: str
+    word: str | None
+    claimed: dict[str, str]
+
+
+def normalize(message: JetStreamMessage, max_bytes: int) -> Message | DeadLetter:
+    """Return the row of a delivered message, or the dead letter; never raises.
+
+    Args:
+        message: as it was delivered.
+        max_bytes: a larger payload is refused.
+    """
+    delivery = message.delivery()
+    try:
+        if len(message.data) > max_bytes:
+            detail = f"The message has {len(message.data):,} bytes; {max_bytes:,} are allowed."
+            raise UnfitError(Reason.TOO_LARGE, detail)
+        subject = parse(message.subject)
+        if subject is None:
+            raise UnfitError(Reason.UNKNOWN_SUBJECT, "The subject has no shape that is known.")
+        return _row(subject, read(message.data), delivery, message)
+    except UnfitError as unfit:
+        return dead_letter(message, delivery, unfit)
+
+
+def dead_letter(message: JetStreamMessage, delivery: Delivery, unfit: UnfitError) -> DeadLetter:
+    """Return what is kept of a message that cannot become a row."""
+    return DeadLetter(
+        subject=storable(message.subject),
+        headers={storable(name): storable(value) for name, value in (message.headers or {}).items()},
+        payload=message.data,
+        reason=unfit.reason,
+        detail=storable(unfit.detail),
+        stream_seq=delivery.stream_seq,
+        deliveries=delivery.deliveries,
+        dedupe_key=identity.key_of_place(delivery.stream_seq, delivery.stored_at),
+        reply=message.reply,
+    )
+
+
+def _row(subject: Subject, claim: Claim, delivery: Delivery, message: JetStreamMessage) -> Message:
+    who = _identify(subject, claim)
+    _check_lengths(who, claim)
+    content = _content(who.kind, claim)
+    given = _time(claim.timestamp)
+    timestamp = given or delivery.stored_time
+    return Message(
+        workflow_uid=who.uid,
+        workflow_name=who.name,
+        workflow_namespace=who.namespace,
+        run_id=_word(claim.run_id),
+        step_id=_word(claim.step_id),
+        agent_id=who.agent,
+        role=claim.role if claim.role in ROLES else default_role(who.kind),
+        kind=who.kind,
+        timestamp=timestamp,
+        channel=subject.channel,
+        stage=_word(claim.stage),
+        content=content,
+        attrs=_attrs(subject, claim, who, usable_time=given is not None),
+        dedupe_key=_key(subject, claim, who, given, content, delivery),
+        origin=message,
+    )
+
+
+def default_role(kind: str) -> str:
+    """Return the role of a message that names none."""
+    if kind in TOOL_KINDS:
+        return "tool"
+    return "system" if kind in SYSTEM_KINDS else "assistant"
+
+
+def _word(text: str | None) -> str | None:
+    """Return a text that says something, None for white space alone."""
+    return text if text and not text.isspace() else None
+
+
+def _identify(subject: Subject, claim: Claim) -> Identity:
+    claimed: dict[str, str] = {}
+
+    def settle(field: str, sure: str | None, said: str | None) -> str | None:
+        """Take the subject's word, else the payload's; note where they differ."""
+        said = _word(said)
+        if sure is None:
+            return said
+        if said is not None and said != sure:
+            claimed[field] = said
+        return sure
+
+    namespace = settle("workflow_namespace", subject.namespace, claim.workflow_namespace)
+    name = settle("workflow_name", subject.name, claim.workflow_name)
+    uid = settle("workflow_uid", subject.uid, claim.workflow_uid) or name
+    agent = settle("agent_id", subject.agent, claim.agent_id)
+    if agent == PERSON and subject.agent != PERSON:
+        # Only the web speaks for people, on subjects that nobody else may publish on.
+        claimed["agent_id"] = PERSON
+        agent = UNKNOWN_AGENT
+    kind = settle("kind", subject.kind, claim.kind) or DEFAULT_KIND
+    settle("channel", subject.channel, claim.channel)
+    if subject.channel == CHANNEL_RUN and uid is None:
+        raise UnfitError(Reason.NO_WORKFLOW, "Neither the subject nor the payload names a workflow.")
+    return Identity(
+        namespace=namespace or DEFAULT_NAMESPACE,
+        uid=uid,
+        name=name or uid,
+        agent=agent or UNKNOWN_AGENT,
+        kind=kind,
+        word="claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority,
+        claimed=claimed,
+    )
+
+
+def _check_lengths(who: Identity, claim: Claim) -> None:
+    names = {
+        "workflow_namespace": who.namespace,
+        "workflow_uid": who.uid,
+        "workflow_name": who.name,
+        "agent_id": who.agent,
+        "kind": who.kind,
+        "run_id": claim.run_id,
+        "step_id": claim.step_id,
+        "stage": claim.stage,
+    }
+    for field, value in names.items():
+        if value is not None and len(value) > MAX_NAME:
+            detail = f"`{field}` has {len(value):,} characters; {MAX_NAME} are allowed."
+            raise UnfitError(Reason.NAME_TOO_LONG, detail)
+
+
+def _content(kind: str, claim: Claim) -> str:
+    for text in (claim.content, claim.status, claim.error):
+        if _word(text):
+            return text  # type: ignore[return-value]  # a word is no None
+    if kind == "status":
+        return STATUS_WITHOUT_CONTENT
+    if claim.tool and kind in TOOL_KINDS:
+        return _tool_in_words(kind, claim.tool)
+    raise UnfitError(Reason.NO_CONTENT, "The payload has no content.")
+
+
+def _tool_in_words(kind: str, tool: dict[str, Any]) -> str:
+    """Say what a tool was asked, or answered, where the message doesn't say it itself."""
+    value = tool.get("output" if kind == "tool_result" else "input")
+    if isinstance(value, str) and _word(value):
+        return value
+    name = tool.get("name")
+    words = [name] if isinstance(name, str) and _word(name) else ["tool"]
+    if value is not None and value != "":
+        words.append(msgspec.json.encode(value).decode())
+    return " ".join(words)
+
+
+def _time(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time; None where it is none, or one without an offset."""
+    if text is None:
+        return None
+    try:
+        time = msgspec.convert(text, datetime)
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (msgspec.ValidationError, OverflowError, ValueError):
+        return None
+
+
+def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) -> dict[str, Any]:
+    attrs = dict(claim.attrs or {})
+    forged = {name: attrs.pop(name) for name in RESERVED_ATTRS & attrs.keys()}
+    if claim.tool:
+        attrs["tool"] = claim.tool
+    if claim.status:
+        attrs.setdefault("status", claim.status)
+    attrs["runtime"] = subject.runtime or _word(claim.runtime) or DEFAULT_RUNTIME
+    notes: dict[str, Any] = {
+        "message_id": claim.message_id,
+        "identity": who.word,
+        "claimed": who.claimed,
+        "timestamp_given": None if usable_time else claim.timestamp,
+        "role_given": None if claim.role in ROLES else claim.role,
+        "forged": forged,
+    }
+    attrs.update((name, value) for name, value in notes.items() if value)
+    return attrs
+
+
+def _key(
+    subject: Subject, claim: Claim, who: Identity, given: datetime | None, content: str, delivery: Delivery
+) -> str:
+    domain = CHANNEL_RUN if subject.channel == CHANNEL_RUN else f"{CHANNEL_GENERAL}/{who.word}"
+    message_id = _word(claim.message_id)
+    if message_id:
+        return identity.key_of_id(domain, who.namespace, who.uid, message_id)
+    if given:
+        return identity.key_of_content(domain, who.namespace, who.uid, who.agent, who.kind, given, content)
+    return identity.key_of_place(delivery.stream_seq, delivery.stored_at)

@@ -1,0 +1,194 @@
+"""Reads a payload in whatever spelling it comes, into one struct.
+
+A payload in the canonical spelling is decoded straight into `Claim`; anything
+else goes by way of a dict, slower and more tolerant.
+"""
+
+import json
+import math
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from flows.dead_letter import Reason, UnfitError
+from flows.text import MAX_DEPTH, TooDeepError, storable_json
+
+
+class Claim(Struct, forbid_unknown_fields=True):
+    """What a payload says of itself. Nothing of it is trusted yet, all of it is storable.
+
+    Attributes:
+        status: a word on how things stand; content where there is no other.
+        tool: `{name, input, output, status, exit_code, duration_ms}`.
+        attrs: what the payload says beside; what has no place of its own is under `extra`.
+    """
+
+    message_id: str | None = None
+    workflow_uid: str | None = None
+    workflow_name: str | None = None
+    workflow_namespace: str | None = None
+    run_id: str | None = None
+    step_id: str | None = None
+    agent_id: str | None = None
+    role: str | None = None
+    kind: str | None = None
+    timestamp: str | None = None
+    channel: str | None = None
+    stage: str | None = None
+    runtime: str | None = None
+    content: str | None = None
+    status: str | None = None
+    error: str | None = None
+    tool: dict[str, Any] | None = None
+    attrs: dict[str, Any] | None = None
+
+
+# The first spelling that holds something wins.
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "message_id": ("message_id", "messageId", "id"),
+    "workflow_uid": ("workflow_uid", "workflowUid"),
+    "workflow_name": ("workflow_name", "workflowName"),
+    "workflow_namespace": ("workflow_namespace", "workflowNamespace"),
+    "run_id": ("run_id", "runId"),
+    "step_id": ("step_id", "stepId", "workflow_step", "workflowStep"),
+    "agent_id": ("agent_id", "agentId"),
+    "role": ("role",),
+    "kind": ("kind",),
+    "timestamp": ("timestamp", "sent_at", "sentAt", "created_at", "createdAt"),
+    "channel": ("channel",),
+    "stage": ("stage", "workflow_stage", "workflowStage"),
+    "runtime": ("runtime",),
+    "content": ("content", "text", "message"),
+    "status": ("status",),
+    "error": ("error",),
+}
+TOOL_SPELLINGS = ("tool", "tool_call", "toolCall")
+ATTRS_SPELLINGS = ("attrs", "attributes", "meta")
+# What runtimes send beside the message, and the name it gets in attrs.
+ASIDES = {
+    "repository": "repository",
+    "issueNumber": "issueNumber",
+    "issue_number": "issueNumber",
+    "branch": "branch",
+    "exit_code": "exit_code",
+    "exitCode": "exit_code",
+}
+# Fields that may hold more than a word; a structure there is shown as JSON.
+_PROSE = frozenset({"content", "status", "error"})
+_KNOWN = frozenset(
+    {name for names in SPELLINGS.values() for name in names} | {*TOOL_SPELLINGS, *ATTRS_SPELLINGS, *ASIDES}
+)
+_ENVELOPES = ("message", "data")
+_MAX_ENVELOPES = 3
+
+_canonical = msgspec.json.Decoder(Claim)
+
+
+def read(data: bytes) -> Claim:
+    """Read a payload.
+
+    Raises:
+        UnfitError: it is no JSON object.
+    """
+    # What Postgres cannot hold, or might choke on, takes the path that looks at every value.
+    if b"\\u0000" not in data and data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        try:
+            return _canonical.decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            pass
+    return read_tolerantly(data)
+
+
+def read_tolerantly(data: bytes) -> Claim:
+    """Read a payload of any accepted spelling; the same claim as `read`'s where both can.
+
+    Raises:
+        UnfitError: it is no JSON object.
+    """
+    fields = _unwrap(_parse(data))
+    claim = Claim(tool=_tool(fields))
+    for field, spellings in SPELLINGS.items():
+        setattr(claim, field, _first_text(fields, spellings, field in _PROSE))
+    attrs = _attrs(fields)
+    for spelling, name in ASIDES.items():
+        if fields.get(spelling) is not None:
+            attrs.setdefault(name, fields[spelling])
+    if extra := {name: value for name, value in fields.items() if name not in _KNOWN}:
+        attrs["extra"] = extra
+    claim.attrs = attrs or None
+    return claim
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode("utf-8-sig", "replace"), parse_int=_int, parse_float=_float, parse_constant=str)
+        value = storable_json(value)
+    except (RecursionError, TooDeepError):
+        raise UnfitError(Reason.TOO_DEEP, f"The payload is nested more than {MAX_DEPTH} levels.") from None
+    except ValueError as error:
+        raise UnfitError(Reason.NOT_JSON, f"The payload is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        kind = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(value), "a number")
+        raise UnfitError(Reason.NOT_AN_OBJECT, f"The payload is {kind}, not a JSON object.")
+    return value
+
+
+def _int(digits: str) -> int | str:
+    # A number that 64 bits can't hold is kept as its text.
+    return int(digits) if len(digits) < 19 else digits
+
+
+def _float(digits: str) -> float | str:
+    value = float(digits)
+    return value if math.isfinite(value) else digits
+
+
+def _unwrap(fields: dict[str, Any]) -> dict[str, Any]:
+    for _ in range(_MAX_ENVELOPES):
+        name = next((name for name in _ENVELOPES if isinstance(fields.get(name), dict)), None)
+        if name is None or (name == "data" and _first_text(fields, SPELLINGS["content"], prose=True)):
+            break
+        outer = {key: value for key, value in fields.items() if key != name}
+        fields = {**outer, **fields[name]}
+    return fields
+
+
+def _first_text(fields: dict[str, Any], spellings: tuple[str, ...], prose: bool) -> str | None:
+    for spelling in spellings:
+        text = _text(fields.get(spelling), prose)
+        if text is not None and not text.isspace() and text:
+            return text
+    return None
+
+
+def _text(value: Any, prose: bool) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if prose and isinstance(value, dict) and isinstance(value.get("message"), str):
+        return value["message"]  # type: ignore[no-any-return]  # just seen to be a string
+    return json.dumps(value, ensure_ascii=False) if prose else None
+
+
+def _tool(fields: dict[str, Any]) -> dict[str, Any] | None:
+    for spelling in TOOL_SPELLINGS:
+        value = fields.get(spelling)
+        if isinstance(value, dict) and value:
+            return value
+        if isinstance(value, str) and value.strip():
+            return {"name": value}
+    return None
+
+
+def _attrs(fields: dict[str, Any]) -> dict[str, Any]:
+    attrs: dict[str, Any] = {}
+    for spelling in reversed(ATTRS_SPELLINGS):
+        value = fields.get(spelling)
+        if isinstance(value, dict):
+            attrs |= value
+        elif value is not None:
+            # Not an object, but somebody meant something by it.
+            attrs[spelling] = value
+    return attrs

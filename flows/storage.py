@@ -1,0 +1,120 @@
+"""How messages and dead letters are stored: their tables, rows and what goes with them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import Cursor
+
+import sql
+from connectors.copy import CopyTable, Row
+from connectors.postgres import Acks, PostgresSink
+from flows.dead_letter import DeadLetter, Reason, UnfitError
+from flows.dedupe import Duplicate
+from flows.identity import row_id
+from flows.message import Message
+from flows.normalize import dead_letter
+from flows.runs import roll_up
+
+MESSAGES = CopyTable(
+    name=("workflow_comms", "agent_messages"),
+    columns=(
+        "id", "workflow_uid", "workflow_name", "workflow_namespace", "run_id", "step_id", "agent_id", "role", "kind",
+        "timestamp", "channel", "stage", "content", "attrs", "dedupe_key",
+    ),
+    types=("uuid", *["text"] * 8, "timestamptz", "text", "text", "text", "jsonb", "text"),
+    key="dedupe_key",
+)  # fmt: skip
+DEAD_LETTERS = CopyTable(
+    name=("workflow_comms", "dead_letters"),
+    columns=("stream_seq", "subject", "headers", "payload", "reason", "detail", "deliveries", "dedupe_key"),
+    types=("int8", "text", "jsonb", "bytea", "text", "text", "int4", "text"),
+    key="dedupe_key",
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+def messages_sink(conninfo: str, acks: Acks) -> PostgresSink[Message | Duplicate]:
+    """Return the sink that stores messages, with their runs and the signal to live readers."""
+    return PostgresSink(
+        conninfo=conninfo,
+        table=MESSAGES,
+        row=message_row,
+        reply=lambda item: item.reply,
+        size=lambda item: item.size if isinstance(item, Message) else 0,
+        acks=acks,
+        lock=_statement("lock_seq"),
+        within=_add_to_runs,
+        reject=_keep_refused,
+    )
+
+
+def dead_letters_sink(conninfo: str, acks: Acks) -> PostgresSink[DeadLetter]:
+    """Return the sink that stores dead letters."""
+    return PostgresSink(
+        conninfo=conninfo,
+        table=DEAD_LETTERS,
+        row=letter_row,
+        reply=lambda letter: letter.reply,
+        size=lambda letter: len(letter.payload),
+        acks=acks,
+    )
+
+
+def message_row(item: Message | Duplicate) -> Row | None:
+    """Return a message's values in the order of the table's columns; None for a duplicate."""
+    if isinstance(item, Duplicate):
+        return None
+    return (
+        row_id(item.dedupe_key, item.timestamp),
+        item.workflow_uid,
+        item.workflow_name,
+        item.workflow_namespace,
+        item.run_id,
+        item.step_id,
+        item.agent_id,
+        item.role,
+        item.kind,
+        item.timestamp,
+        item.channel,
+        item.stage,
+        item.content,
+        _encode(item.attrs),
+        item.dedupe_key,
+    )
+
+
+def letter_row(letter: DeadLetter) -> Row:
+    """Return a dead letter's values in the order of the table's columns."""
+    return (
+        letter.stream_seq,
+        letter.subject,
+        _encode(letter.headers),
+        letter.payload,
+        letter.reason.value,
+        letter.detail,
+        letter.deliveries,
+        letter.dedupe_key,
+    )
+
+
+def _add_to_runs(cursor: Cursor[Any], new: Sequence[Message | Duplicate]) -> None:
+    deltas = roll_up(item for item in new if isinstance(item, Message))
+    if deltas:
+        cursor.execute(_statement("add_to_runs"), {"runs": _encode(deltas).decode()})
+    cursor.execute(_statement("notify_messages"))
+
+
+def _keep_refused(cursor: Cursor[Any], item: Message | Duplicate, error: psycopg.Error) -> None:
+    origin = item.origin if isinstance(item, Message) else None
+    if origin is None:
+        raise error
+    unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, " ".join(str(error).split()))
+    letter = dead_letter(origin, origin.delivery(), unfit)
+    cursor.execute(_statement("insert_dead_letter"), dict(zip(DEAD_LETTERS.columns, letter_row(letter), strict=True)))
+
+
+def _statement(name: str) -> bytes:
+    return sql.query(name).encode()
