@@ -35,6 +35,10 @@ CREATE INDEX agent_messages_reading
 CREATE INDEX agent_messages_tail
     ON workflow_comms.agent_messages (channel, seq);
 
+-- The general channel in reading order; costs only what is said there.
+CREATE INDEX agent_messages_general
+    ON workflow_comms.agent_messages ("timestamp", seq) WHERE channel = 'general';
+
 -- One row a workflow, kept in the transaction that stores its messages.
 CREATE TABLE workflow_comms.runs (
     workflow_namespace text        COLLATE "C" NOT NULL,
