@@ -154,14 +154,18 @@ class Puller:
             await self.request()
 
     async def _note_status(self, headers: dict[str, str]) -> None:
-        status, description = headers["Status"], headers.get("Description", "")
+        status, description = headers["Status"].strip()[:3], headers.get("Description", "").partition("\n")[0]
         if status == "100":
             return
+        if description == "Batch Completed":
+            return
         unused = headers.get("Nats-Pending-Messages", "")
-        self._credit = max(0, self._credit - int(unused)) if unused.isdigit() else 0
-        if status in ("404", "408") or "MaxBytes" in description:
+        if unused.isdigit():
+            # The request has come to its end, by time or by bytes; this much of it was not used.
+            self._credit = max(0, self._credit - int(unused))
             await self.request()
             return
+        self._credit = 0
         self._back_off(f"{status} {description}".strip())
 
     def _back_off(self, reason: str) -> None:
