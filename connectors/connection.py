@@ -93,11 +93,18 @@ class NatsConnection:
     Args:
         options: where and as whom.
         on_reconnect: called on the loop after each reconnect.
+        on_error: called on the loop with each complaint of the server or the client.
     """
 
-    def __init__(self, options: NatsOptions, on_reconnect: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        options: NatsOptions,
+        on_reconnect: Callable[[], Awaitable[None]] | None = None,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
         self.options = options
         self._on_reconnect = on_reconnect
+        self._on_error = on_error
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name=f"nats:{options.name}", daemon=True)
         self._client = Client()
@@ -174,6 +181,8 @@ class NatsConnection:
         if text != self._last_error:
             log.warning("nats: %s", text)
         self._last_error = text
+        if self._on_error:
+            self._on_error(error)
 
     async def _note_disconnect(self) -> None:
         if not self._closing:

@@ -1,0 +1,327 @@
+"""Publishes to JetStream and waits for the server's word that a message is stored."""
+
+import asyncio
+import itertools
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import BadSubjectError, MaxPayloadError
+from nats.errors import Error as NatsError
+
+from connectors.connection import NatsConnection, NatsOptions
+from connectors.puback import NoAnswer, NoStream, NotPermitted, PubAck, PublishError, Refused, read_answer, too_large
+
+PATIENCE_S = 30.0
+# Beside the server 100 are as quick, over 20,000 messages a second; 1,000 leave room for one that is 10 ms away.
+MAX_IN_FLIGHT = 1000
+MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024
+# The first retry of what was not acknowledged; each later one waits twice as long.
+RETRY_S = 2.0
+RETRY_REFUSED_S = 0.25
+# A stream whose leader is being elected does not answer either. Once it has, it exists.
+NO_STREAM_GRACE_S = 1.5
+TICK_S = 0.1
+
+MESSAGE_ID_HEADER = "Nats-Msg-Id"
+# The protocol's first line and the empty one, and what stands around a header's name and value.
+_HEADERS_BYTES = len("NATS/1.0\r\n\r\n")
+_HEADER_BYTES = len(": \r\n")
+
+
+class _Outgoing(Struct, eq=False):
+    """A message that is not acknowledged yet.
+
+    Attributes:
+        deadline: when it is given up.
+        retry_at: when it is sent once more.
+        problem: what the last try met, told when it is given up.
+    """
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    size: int
+    future: Future[PubAck]
+    first_sent_at: float = 0.0
+    deadline: float = 0.0
+    retry_at: float = 0.0
+    retry_after: float = RETRY_S
+    problem: PublishError | None = None
+
+
+class Publisher:
+    """Publishes from any thread; it reconnects by itself and sends again what was not acknowledged.
+
+        with Publisher(options) as publisher:
+            publisher.publish("workflow.general.message", b"{}", message_id="1")
+
+    Args:
+        options: where and as whom.
+        patience: how long a message is tried, in seconds; keep it below the stream's duplicate window.
+        max_in_flight: how many messages may wait for their acknowledgement; `publish_soon` blocks at the limit.
+
+    Delivery: at least once. A message whose `PubAck` was returned is on the stream's
+    disk. A retry carries the id of the first try, so within the stream's duplicate
+    window the server stores it once. After `NoAnswer` it may have been stored or not;
+    of what was in flight when the process is killed, the same is true.
+    """
+
+    def __init__(
+        self, options: NatsOptions, *, patience: float = PATIENCE_S, max_in_flight: int = MAX_IN_FLIGHT
+    ) -> None:
+        self._connection = NatsConnection(options, on_reconnect=self._reconnected, on_error=self._complained)
+        self._patience = patience
+        self._max_in_flight = max_in_flight
+        # The server compares ids over the whole stream: nobody must guess ours, or theirs would swallow our message.
+        self._id_prefix = secrets.token_hex(8)
+        self._inbox = f"{options.inbox_prefix}.{secrets.token_hex(11)}"
+        # Shared with the callers' threads, under the lock of `_room`.
+        self._room = threading.Condition()
+        self._count = 0
+        self._bytes = 0
+        self._open = False
+        self._new: deque[_Outgoing] = deque()
+        # Touched on the loop only.
+        self._loop: asyncio.AbstractEventLoop
+        self._in_flight: dict[str, _Outgoing] = {}
+        self._unsent: deque[str] = deque()
+        self._numbers = itertools.count()
+        self._wake = asyncio.Event()
+        self._subscribed: Client | None = None
+        self._acked_once = False
+        self._deaf = ""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def connect(self, *, wait: bool = False) -> Self:
+        """Connect.
+
+        Args:
+            wait: keep trying until a server answers; otherwise raise at the first failure.
+
+        Raises:
+            NatsUnavailable: no server answered or let us in (only with `wait=False`).
+        """
+        self._connection.connect(wait=wait)
+        self._connection.run(self._start())
+        self._open = True
+        return self
+
+    def publish(
+        self, subject: str, payload: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> PubAck:
+        """Publish a message and wait until it is stored.
+
+        Raises:
+            PublishError: it was not, as far as is known; the subclass and the text say why.
+        """
+        return self.publish_soon(subject, payload, message_id=message_id, headers=headers).result()
+
+    def publish_soon(
+        self, subject: str, payload: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> Future[PubAck]:
+        """Publish a message without waiting for its acknowledgement; blocks while too many are in flight.
+
+        Returns:
+            A future of the acknowledgement, or of the `PublishError`. Its callbacks run on
+            the connection's thread, so they must be short and not publish.
+        """
+        # Quoted, since NATS strips a header's value: two ids must not become one.
+        sent = {**(headers or {}), MESSAGE_ID_HEADER: f"{self._id_prefix}-{quote(message_id, safe='-_.:~')}"}
+        size = len(payload) + _HEADERS_BYTES + sum(len(k) + len(v.encode()) + _HEADER_BYTES for k, v in sent.items())
+        message = _Outgoing(subject, payload, sent, size, Future())
+        limit = self._connection.client.max_payload
+        if size > limit:
+            # The server would end the connection over it.
+            message.future.set_exception(too_large(size, limit))
+            return message.future
+        with self._room:
+            self._room.wait_for(lambda: not self._open or self._has_room(size))
+            if not self._open:
+                text = "the publisher is not connected"
+                raise PublishError(text)
+            self._count += 1
+            self._bytes += size
+            self._new.append(message)
+            first = len(self._new) == 1
+        if first:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        return message.future
+
+    def _has_room(self, size: int) -> bool:
+        return self._count == 0 or (self._count < self._max_in_flight and self._bytes + size <= MAX_BYTES_IN_FLIGHT)
+
+    def flush(self) -> None:
+        """Wait until nothing is in flight; what each message came to, its future says."""
+        with self._room:
+            self._room.wait_for(lambda: self._count == 0)
+
+    def close(self, *, flush: bool = True) -> None:
+        """Close the connection.
+
+        Args:
+            flush: wait for what is in flight first; otherwise it fails.
+        """
+        if not self._open:
+            return
+        if flush:
+            self.flush()
+        with self._room:
+            self._open = False
+            self._room.notify_all()
+        self._connection.run(self._stop())
+        self._connection.close()
+
+    # What follows runs on the loop.
+
+    async def _start(self) -> None:
+        await self._subscribe()
+        self._loop = asyncio.get_running_loop()
+        self._tasks = [self._loop.create_task(self._send_new()), self._loop.create_task(self._watch())]
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        text = "the publisher was closed before the server acknowledged"
+        self._take_new()
+        for inbox in list(self._in_flight):
+            self._settle(inbox, NoAnswer(text))
+
+    async def _subscribe(self) -> None:
+        client = self._connection.client
+        self._deaf = ""
+        await client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        self._subscribed = client
+
+    async def _reconnected(self) -> None:
+        if self._subscribed is not self._connection.client:
+            await self._subscribe()
+        self._unsent = deque(self._in_flight)
+        self._wake.set()
+
+    def _take_new(self) -> None:
+        with self._room:
+            taken, self._new = self._new, deque()
+        now = time.monotonic()
+        for message in taken:
+            message.deadline = message.retry_at = now + self._patience
+            inbox = f"{self._inbox}.{next(self._numbers)}"
+            self._in_flight[inbox] = message
+            self._unsent.append(inbox)
+
+    async def _send_new(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._take_new()
+            # What is left over for want of a connection is sent after the reconnect.
+            while self._unsent and self._connection.is_connected:
+                await self._send(self._unsent.popleft())
+
+    async def _send(self, inbox: str) -> None:
+        message = self._in_flight.get(inbox)
+        if message is None:
+            return
+        if self._deaf:
+            self._settle(inbox, NotPermitted(self._deaf))
+            return
+        now = time.monotonic()
+        message.first_sent_at = message.first_sent_at or now
+        message.retry_at = now + message.retry_after
+        message.retry_after *= 2
+        client = self._connection.client
+        try:
+            await client.publish(message.subject, message.payload, reply=inbox, headers=message.headers)
+        except MaxPayloadError:
+            self._settle(inbox, too_large(message.size, client.max_payload))
+        except BadSubjectError:
+            text = f"`{message.subject}` is no subject"
+            self._settle(inbox, Refused(text))
+        except (NatsError, OSError) as error:
+            # The connection broke just now: it is sent again after the reconnect.
+            message.problem = NoAnswer(str(error))
+
+    async def _answered(self, answer: Msg) -> None:
+        message = self._in_flight.get(answer.subject)
+        if message is None:
+            return
+        outcome, again = read_answer(answer.data, message.subject)
+        now = time.monotonic()
+        if isinstance(outcome, PubAck):
+            self._acked_once = True
+        elif isinstance(outcome, NoStream):
+            again = self._acked_once or now - message.first_sent_at < NO_STREAM_GRACE_S
+        if isinstance(outcome, PublishError) and again:
+            message.problem = outcome
+            message.retry_at = now + RETRY_REFUSED_S
+        else:
+            self._settle(answer.subject, outcome)
+
+    def _complained(self, error: Exception) -> None:
+        """Take the server's complaint that something is not permitted: it answers no message with it."""
+        text = str(error)
+        if "permissions violation" not in text.lower():
+            return
+        # nats-py has put it in small letters.
+        for inbox, message in list(self._in_flight.items()):
+            if f'publish to "{message.subject.lower()}"' in text.lower():
+                self._settle(inbox, NotPermitted(f"this user may not publish on {message.subject}"))
+        if f'subscription to "{self._inbox.lower()}.*"' in text.lower():
+            self._deaf = f"this user may not listen for acknowledgements on {self._inbox}.*"
+            for inbox in list(self._in_flight):
+                self._settle(inbox, NotPermitted(self._deaf))
+
+    async def _watch(self) -> None:
+        """Send again what was not acknowledged, and give up what was tried for too long."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for inbox, message in list(self._in_flight.items()):
+                if now >= message.deadline:
+                    self._settle(inbox, self._gave_up(message))
+                elif now >= message.retry_at and self._connection.is_connected:
+                    await self._send(inbox)
+
+    def _gave_up(self, message: _Outgoing) -> PublishError:
+        if not self._connection.is_connected:
+            text = (
+                f"NATS could not be reached for {self._patience:g} s: {self._connection.last_error or 'disconnected'}"
+            )
+            return NoAnswer(text)
+        if message.problem:
+            return message.problem
+        text = f"no acknowledgement for {self._patience:g} s on {message.subject}"
+        return NoAnswer(text)
+
+    def _settle(self, inbox: str, outcome: PubAck | PublishError) -> None:
+        message = self._in_flight.pop(inbox, None)
+        if message is None:
+            return
+        with self._room:
+            self._count -= 1
+            self._bytes -= message.size
+            self._room.notify_all()
+        with suppress(InvalidStateError):
+            if isinstance(outcome, PubAck):
+                message.future.set_result(outcome)
+            else:
+                message.future.set_exception(outcome)
+
+    def __enter__(self) -> Self:
+        return self.connect()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(flush=kind is None)
