@@ -1,0 +1,14 @@
+-- The live cursor after which the general channel got its newest so many messages; null where it has none.
+SELECT min(seq) - 1
+FROM (
+    SELECT seq
+    FROM workflow_comms.agent_messages
+    WHERE channel = 'general'
+      AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
+      AND (%(uid)s::text IS NULL OR workflow_uid = %(uid)s::text)
+      AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
+      AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
+      AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    ORDER BY seq DESC
+    LIMIT %(limit)s::bigint
+) AS newest

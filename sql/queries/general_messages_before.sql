@@ -1,0 +1,22 @@
+-- What the general channel holds last before a place in reading order, oldest first.
+SELECT id::text, seq, workflow_uid, workflow_name, workflow_namespace, run_id, step_id, agent_id, role, kind, "timestamp",
+       channel, stage, content, attrs::text, created_at
+FROM (
+    SELECT picked.*, size, sum(size) OVER (ORDER BY "timestamp" DESC, seq DESC) AS total
+    FROM (
+        SELECT *
+        FROM workflow_comms.agent_messages
+        WHERE channel = 'general'
+          AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
+          AND (%(uid)s::text IS NULL OR workflow_uid = %(uid)s::text)
+          AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
+          AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
+          AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+          AND ("timestamp", seq) < (%(timestamp)s::timestamptz, %(seq)s::bigint)
+        ORDER BY "timestamp" DESC, seq DESC
+        LIMIT %(limit)s::bigint
+    ) AS picked
+    CROSS JOIN LATERAL (SELECT octet_length(content) + octet_length(attrs::text) AS size) AS measured
+) AS page
+WHERE total - size < %(max_bytes)s::bigint
+ORDER BY "timestamp", seq

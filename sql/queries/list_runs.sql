@@ -1,0 +1,28 @@
+-- The runs with the newest activity first, from a place in that order on, perhaps in one state or with some words.
+SELECT workflow_namespace, workflow_uid, workflow_name, run_id, runtime,
+       CASE WHEN state = 'running' AND last_at < %(silent_since)s::timestamptz THEN 'stale' ELSE state END AS state,
+       messages, tool_calls, errors, agents, first_at, last_at, started_at, finished_at, last_agent, last_content,
+       attrs::text
+FROM workflow_comms.runs
+WHERE last_at IS NOT NULL
+  AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
+  AND (
+    %(state)s::text IS NULL
+    OR CASE WHEN state = 'running' AND last_at < %(silent_since)s::timestamptz THEN 'stale' ELSE state END = %(state)s::text
+  )
+  AND (
+    %(words)s::text IS NULL
+    OR workflow_name ILIKE %(words)s::text
+    OR workflow_uid ILIKE %(words)s::text
+    OR run_id ILIKE %(words)s::text
+    OR last_content ILIKE %(words)s::text
+    OR array_to_string(agents, ' ') ILIKE %(words)s::text
+  )
+  AND last_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
+  AND (
+    %(before_at)s::timestamptz IS NULL
+    OR last_at < %(before_at)s::timestamptz
+    OR (workflow_namespace, workflow_uid) > (%(before_namespace)s::text, %(before_uid)s::text)
+  )
+ORDER BY last_at DESC, workflow_namespace, workflow_uid
+LIMIT %(limit)s::bigint

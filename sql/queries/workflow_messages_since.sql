@@ -1,0 +1,23 @@
+-- What one workflow said after a live cursor, in the order of commits.
+-- Sorted by an expression, lest the planner walk everybody's tail to find one workflow in it.
+SELECT id::text, seq, workflow_uid, workflow_name, workflow_namespace, run_id, step_id, agent_id, role, kind, "timestamp",
+       channel, stage, content, attrs::text, created_at
+FROM (
+    SELECT picked.*, size, sum(size) OVER (ORDER BY seq) AS total
+    FROM (
+        SELECT *
+        FROM workflow_comms.agent_messages
+        WHERE workflow_namespace = %(namespace)s::text
+          AND workflow_uid = %(uid)s::text
+          AND channel = %(channel)s::text
+          AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
+          AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
+          AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+          AND seq > %(seq)s::bigint
+        ORDER BY seq + 0
+        LIMIT %(limit)s::bigint
+    ) AS picked
+    CROSS JOIN LATERAL (SELECT octet_length(content) + octet_length(attrs::text) AS size) AS measured
+) AS page
+WHERE total - size < %(max_bytes)s::bigint
+ORDER BY seq

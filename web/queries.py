@@ -1,0 +1,343 @@
+"""What the web reads from Postgres: runs, and messages in both of their orders.
+
+Reading order is `timestamp`, then `seq`: how a person reads a conversation.
+Commit order is `seq` alone: how live readers follow and resume. Every query is
+bounded in rows, bytes and time.
+"""
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import msgspec
+from msgspec import Struct
+from psycopg import Connection, Cursor
+from psycopg_pool import ConnectionPool
+
+import sql
+from connectors.conninfo import with_defaults
+from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
+
+T = TypeVar("T")
+Place = tuple[datetime, int]
+Key = tuple[str, str]
+
+POOL_SIZE = 8
+POOL_WAIT_S = 2.0
+# A page of messages ends after so many bytes, or it could be hundreds of MiB.
+PAGE_BYTES = 4 * 1024 * 1024
+# As many runs of one name are told apart.
+NAMESAKES = 20
+LAST_PLACE = ("infinity", 2**63 - 1)
+FIRST_PLACE = ("-infinity", 0)
+
+SESSION = b"""
+    SET timezone = 'UTC';
+    SET statement_timeout = '5s';
+    SET default_transaction_read_only = on;
+    SET plan_cache_mode = force_custom_plan;
+    SET jit = off
+"""
+
+
+class Scope(Struct, frozen=True):
+    """Which messages: a channel, in it one workflow or all, perhaps one agent or kind.
+
+    In the run channel a workflow is named by its namespace and uid together; a
+    name alone, or a uid alone, is looked up in `runs` first (`Reader.resolve`).
+    """
+
+    channel: str = CHANNEL_RUN
+    workflow_namespace: str | None = None
+    workflow_uid: str | None = None
+    workflow_name: str | None = None
+    agent_id: str | None = None
+    kind: str | None = None
+
+    @property
+    def key(self) -> Key | None:
+        """The workflow's key, where the scope names it in full."""
+        if self.workflow_namespace is None or self.workflow_uid is None:
+            return None
+        return self.workflow_namespace, self.workflow_uid
+
+    def holds(self, event: Event) -> bool:
+        """Whether an event is in the scope."""
+        return (
+            self.channel == event.channel
+            and (self.workflow_uid is None or self.workflow_uid == event.workflow_uid)
+            and (self.workflow_namespace is None or self.workflow_namespace == event.workflow_namespace)
+            and (self.agent_id is None or self.agent_id == event.agent_id)
+            and (self.kind is None or self.kind == event.kind)
+            and (self.workflow_name is None or self.workflow_name == event.workflow_name)
+        )
+
+
+class RunRow(Struct, frozen=True):
+    """One row of `workflow_comms.runs`; `state` is `stale` where a running run has gone silent."""
+
+    workflow_namespace: str
+    workflow_uid: str
+    workflow_name: str
+    run_id: str | None
+    runtime: str
+    state: str
+    messages: int
+    tool_calls: int
+    errors: int
+    agents: list[str]
+    first_at: datetime | None
+    last_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_agent: str | None
+    last_content: str | None
+    attrs: dict[str, Any]
+
+    @property
+    def key(self) -> Key:
+        """What names the workflow in every system."""
+        return self.workflow_namespace, self.workflow_uid
+
+
+class RunMatch(Struct, frozen=True):
+    """What a name stands for: the run that is meant, and the others that it fits too."""
+
+    run: RunRow | None
+    others: list[RunRow]
+
+
+class Reader:
+    """Reads runs and messages over a pool of connections, opened at the first query.
+
+    Args:
+        conninfo: any libpq connection string.
+        stale_after: a running run that has been silent for so long is stale.
+    """
+
+    def __init__(self, conninfo: str, stale_after: timedelta) -> None:
+        self._stale_after = stale_after
+        self._opening = threading.Lock()
+        self._pool = ConnectionPool(
+            conninfo,
+            min_size=1,
+            max_size=POOL_SIZE,
+            timeout=POOL_WAIT_S,
+            open=False,
+            configure=begin_session,
+            check=ConnectionPool.check_connection,
+            kwargs={"autocommit": True},
+            name="agent-comms-web",
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def runs(
+        self,
+        *,
+        namespace: str | None = None,
+        state: str | None = None,
+        q: str | None = None,
+        before: tuple[datetime, str, str] | None = None,
+        limit: int = 50,
+    ) -> list[RunRow]:
+        """Return runs, the newest activity first.
+
+        Args:
+            namespace: only this namespace's.
+            state: only those in this state, `stale` included.
+            q: only those with these words in a name, an agent or what was said last.
+            before: only those after this place in the list: last activity, namespace, uid.
+            limit: at most so many.
+        """
+        at, at_namespace, at_uid = before or (None, None, None)
+        return self._runs(
+            "list_runs",
+            namespace=namespace,
+            state=state,
+            words=_pattern(q) if q else None,
+            before_at=at,
+            before_namespace=at_namespace,
+            before_uid=at_uid,
+            limit=limit,
+        )
+
+    def run(self, name: str, namespace: str | None = None) -> RunMatch:
+        """Return the run that a name means: by run id before uid before name, then the newest."""
+        return self._match(namespace=namespace, run_id=name, uid=name, name=name)
+
+    def runs_by_key(self, keys: Iterable[Key]) -> list[RunRow]:
+        """Return the runs with these keys, the newest activity last."""
+        pairs = list(keys)
+        return self._runs("runs_by_key", namespaces=[n for n, _ in pairs], uids=[u for _, u in pairs])
+
+    def touched_since(self, seq: int, limit: int) -> tuple[list[Key], int]:
+        """Return the runs of the next `limit` messages after a cursor, and the cursor these end at."""
+        rows = self._rows("runs_touched_since", seq=seq, limit=limit)
+        return [(namespace, uid) for namespace, uid, _, _ in rows], max((last for _, _, last, _ in rows), default=seq)
+
+    def resolve(self, scope: Scope, run: str | None = None) -> Scope | None:
+        """Return the scope with its workflow named in full; None where no such run is known (yet).
+
+        Args:
+            scope: what else it must be.
+            run: any of the run's names.
+        """
+        if run is None and (scope.key or scope.channel == CHANNEL_GENERAL):
+            return scope
+        uid, name = scope.workflow_uid, scope.workflow_name
+        match = self._match(
+            namespace=scope.workflow_namespace,
+            run_id=run,
+            uid=run or uid,
+            name=run or (name if uid is None else None),
+        )
+        for found in [match.run, *match.others]:
+            if found and uid in (None, found.workflow_uid) and name in (None, found.workflow_name):
+                namespace, uid = found.key
+                return msgspec.structs.replace(
+                    scope, workflow_namespace=namespace, workflow_uid=uid, workflow_name=None
+                )
+        return None
+
+    def newest(self, scope: Scope, limit: int) -> list[Event]:
+        """Return the newest messages in reading order, oldest first."""
+        return self._page("before", scope, limit, LAST_PLACE)
+
+    def older(self, scope: Scope, before: Place, limit: int) -> list[Event]:
+        """Return the messages just before a place in reading order, oldest first."""
+        return self._page("before", scope, limit, before)
+
+    def newer(self, scope: Scope, after: Place | None, limit: int) -> list[Event]:
+        """Return the messages just after a place in reading order (None: from the first), oldest first."""
+        return self._page("after", scope, limit, after or FIRST_PLACE)
+
+    def since(self, scope: Scope, seq: int, limit: int) -> list[Event]:
+        """Return the messages after a live cursor, in commit order; empty only where none is left."""
+        return self._page("since", scope, limit, (None, seq))
+
+    def cursor_before(self, scope: Scope, limit: int) -> int | None:
+        """Return the cursor after which the newest `limit` messages come in commit order; None where there are none."""
+        found = self.resolve(scope)
+        if found is None:
+            return None
+        query = "workflow_cursor" if found.key else "general_cursor"
+        return cast("int | None", self._rows(query, **_filter(found), limit=limit)[0][0])
+
+    def head(self) -> int:
+        """Return the newest committed cursor, 0 where nothing is stored."""
+        return self._query(newest_seq)
+
+    def _match(self, **names: str | None) -> RunMatch:
+        found: dict[Key, RunRow] = {}
+        for run in self._runs("find_runs", **names, limit=NAMESAKES):
+            found.setdefault(run.key, run)
+        runs = [*found.values()]
+        return RunMatch(runs[0] if runs else None, runs[1:])
+
+    def _page(self, direction: str, scope: Scope, limit: int, place: tuple[object, int]) -> list[Event]:
+        found = self.resolve(scope)
+        if found is None:
+            return []
+        query = f"workflow_messages_{direction}" if found.key else f"general_messages_{direction}"
+        timestamp, seq = place
+        arguments = {**_filter(found), "timestamp": timestamp, "seq": seq, "limit": limit, "max_bytes": PAGE_BYTES}
+        return self._query(lambda connection: read_events(connection, query, arguments))
+
+    def _runs(self, query: str, **arguments: object) -> list[RunRow]:
+        return self._query(lambda connection: read_runs(connection, query, self._stale_after, arguments))
+
+    def _rows(self, query: str, **arguments: object) -> list[tuple[Any, ...]]:
+        return self._query(lambda connection: connection.execute(sql.query(query), arguments).fetchall())
+
+    def _query(self, ask: Callable[[Connection], T]) -> T:
+        if self._pool.closed:
+            # Not in the constructor: a pool's threads don't survive the fork of a worker.
+            with self._opening:
+                self._pool.open()
+        with self._pool.connection() as connection:
+            return ask(connection)
+
+
+def reader(database_url: str, stale_minutes: int) -> Reader:
+    """Return the web's reader."""
+    return Reader(with_defaults(database_url, "agent-comms web"), timedelta(minutes=stale_minutes))
+
+
+def begin_session(connection: Connection) -> None:
+    """Set what every connection of the web keeps to: it only reads, in UTC, and not for long."""
+    connection.execute(SESSION)
+
+
+def newest_seq(connection: Connection) -> int:
+    """Return the newest committed cursor, 0 where nothing is stored."""
+    row = connection.execute(sql.query("newest_seq")).fetchone()
+    return int(row[0]) if row else 0
+
+
+def tail(connection: Connection, seq: int, limit: int) -> list[Event]:
+    """Return what was committed after a cursor, in both channels, in commit order."""
+    return read_events(connection, "tail_messages", {"seq": seq, "limit": limit, "max_bytes": PAGE_BYTES})
+
+
+def read_events(connection: Connection, query: str, arguments: dict[str, object]) -> list[Event]:
+    """Run a query of messages."""
+    with connection.cursor(row_factory=_event_row) as cursor:
+        return cursor.execute(sql.query(query), arguments).fetchall()
+
+
+def read_runs(connection: Connection, query: str, stale_after: timedelta, arguments: dict[str, object]) -> list[RunRow]:
+    """Run a query of runs."""
+    silent_since = datetime.now(UTC) - stale_after
+    with connection.cursor(row_factory=_run_row) as cursor:
+        return cursor.execute(sql.query(query), {**arguments, "silent_since": silent_since}).fetchall()
+
+
+def _filter(scope: Scope) -> dict[str, object]:
+    return {
+        "channel": scope.channel,
+        "namespace": scope.workflow_namespace,
+        "uid": scope.workflow_uid,
+        "name": scope.workflow_name,
+        "agent": scope.agent_id,
+        "kind": scope.kind,
+    }
+
+
+def _pattern(words: str) -> str:
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        # Postgres' numbers have no end; ours do.
+        value = json.loads(text, parse_int=_number, parse_float=_number)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(digits: str) -> float | str:
+    value = float(digits)
+    return value if math.isfinite(value) else digits
+
+
+def _event_row(_: Cursor[Any]) -> Callable[[Sequence[Any]], Event]:
+    return make_event
+
+
+def make_event(row: Sequence[Any]) -> Event:
+    """Make an event of a row of the message queries."""
+    attrs = _object(row[14])
+    tool = attrs.get("tool")
+    return Event(*(*row[:14], tool if isinstance(tool, dict) else None, attrs, row[15]))
+
+
+def _run_row(_: Cursor[Any]) -> Callable[[Sequence[Any]], RunRow]:
+    return lambda row: RunRow(*(*row[:16], _object(row[16])))
