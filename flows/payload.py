@@ -1,0 +1,168 @@
+"""What a publisher sends: who speaks, from the settings, and what is said, as one payload on its subject."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+from msgspec import Struct
+
+from flows import subject
+from flows.dead_letter import UnfitError
+from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, PERSON
+from flows.normalize import DEFAULT_KIND, MAX_NAME, ROLES, TOOL_KINDS, default_role
+from flows.settings import SettingError, Settings
+from flows.spelling import Claim, read
+from flows.text import storable_json
+
+
+class PayloadError(ValueError):
+    """Something can't be said like this; the text is one line."""
+
+
+class Speaker(Struct, frozen=True):
+    """Who publishes: what fills in what a message doesn't say itself."""
+
+    prefix: str
+    namespace: str
+    name: str
+    uid: str
+    agent: str
+    role: str | None = None
+    run_id: str | None = None
+    step: str | None = None
+    stage: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Read the speaker off the settings; a missing uid is the name, and the other way round.
+
+        Raises:
+            SettingError: the settings name no workflow.
+        """
+        name = settings.workflow_name or settings.workflow_uid
+        uid = settings.workflow_uid or settings.workflow_name
+        if name is None or uid is None:
+            message = "WORKFLOW_UID or WORKFLOW_NAME: a publisher needs one of them to say which workflow speaks"
+            raise SettingError(message)
+        return cls(
+            prefix=settings.nats_subject_prefix,
+            namespace=settings.workflow_namespace,
+            name=name,
+            uid=uid,
+            agent=settings.agent_id,
+            role=settings.agent_role,
+            run_id=settings.run_id,
+            step=settings.workflow_step,
+            stage=settings.workflow_stage,
+        )
+
+
+class Outgoing(Struct, frozen=True):
+    """A message, ready to be published."""
+
+    subject: str
+    payload: bytes
+    message_id: str
+
+
+def read_line(line: bytes) -> Claim:
+    """Read a payload that somebody else wrote, in any accepted spelling.
+
+    Raises:
+        PayloadError: it is no JSON object.
+    """
+    try:
+        return read(line)
+    except UnfitError as unfit:
+        raise PayloadError(unfit.detail) from unfit
+
+
+def compose(speaker: Speaker, said: Claim, *, general: bool = False) -> Outgoing:
+    """Return the message that says something, with what it doesn't say filled in from its speaker.
+
+    Args:
+        speaker: who publishes.
+        said: what is said; only `content` is needed. A workflow it names itself is not mixed with the speaker's.
+        general: into the shared room rather than the run, where `said.channel` names neither.
+
+    Raises:
+        PayloadError: a reader could make nothing of it.
+    """
+    kind = said.kind or DEFAULT_KIND
+    channel = said.channel or (CHANNEL_GENERAL if general else CHANNEL_RUN)
+    own = said.workflow_uid or said.workflow_name
+    message_id = said.message_id or uuid.uuid4().hex
+    fields = {
+        "message_id": message_id,
+        "workflow_uid": said.workflow_uid or own or speaker.uid,
+        "workflow_name": said.workflow_name or own or speaker.name,
+        "workflow_namespace": said.workflow_namespace or speaker.namespace,
+        "agent_id": said.agent_id or speaker.agent,
+        "kind": kind,
+        "timestamp": said.timestamp or now(),
+        "channel": channel,
+        "role": said.role or speaker.role or default_role(kind),
+        "run_id": said.run_id or (None if own else speaker.run_id),
+        "step_id": said.step_id or speaker.step,
+        "stage": said.stage or speaker.stage,
+        "runtime": said.runtime,
+        "content": said.content,
+        "status": said.status,
+        "error": said.error,
+        "tool": said.tool,
+        "attrs": said.attrs,
+    }
+    _check(fields)
+    present = {name: value for name, value in fields.items() if value is not None}
+    return Outgoing(
+        subject=_subject(speaker.prefix, fields),
+        payload=msgspec.json.encode(storable_json(present)),
+        message_id=message_id,
+    )
+
+
+def now() -> str:
+    """Return this moment as the payload's `timestamp`."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _subject(prefix: str, fields: dict[str, Any]) -> str:
+    if fields["channel"] == CHANNEL_GENERAL:
+        return subject.format_general(prefix, fields["kind"])
+    return subject.format_run(
+        prefix,
+        fields["workflow_namespace"],
+        fields["workflow_name"],
+        fields["workflow_uid"],
+        fields["agent_id"],
+        fields["kind"],
+    )
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Refuse what a reader would make a dead letter, and what it would take for another's word."""
+    message = None
+    words = any(str(fields[name] or "").strip() for name in ("content", "status", "error"))
+    if not (words or fields["kind"] == "status" or (fields["tool"] and fields["kind"] in TOOL_KINDS)):
+        message = "there is no content"
+    elif fields["role"] not in ROLES:
+        message = f"role: it takes {', '.join(sorted(ROLES))}, but got {fields['role']!r}"
+    elif fields["channel"] not in (CHANNEL_RUN, CHANNEL_GENERAL):
+        message = f"channel: it takes {CHANNEL_RUN} or {CHANNEL_GENERAL}, but got {fields['channel']!r}"
+    elif fields["agent_id"] == PERSON:
+        message = f"agent_id: {PERSON} is kept for what people say in the pages"
+    for name in (
+        "workflow_uid",
+        "workflow_name",
+        "workflow_namespace",
+        "agent_id",
+        "kind",
+        "run_id",
+        "step_id",
+        "stage",
+    ):
+        if len(fields[name] or "") > MAX_NAME:
+            message = f"{name}: it takes {MAX_NAME} characters at most"
+    if message:
+        raise PayloadError(message)
