@@ -14,11 +14,10 @@ from typing import Self
 from urllib.parse import quote
 
 from msgspec import Struct
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
 
+from connectors.client import TolerantClient
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.puback import NoAnswer, NoStream, NotPermitted, PubAck, PublishError, Refused, read_answer, too_large
 
@@ -32,6 +31,7 @@ RETRY_REFUSED_S = 0.25
 # A stream whose leader is being elected does not answer either. Once it has, it exists.
 NO_STREAM_GRACE_S = 1.5
 TICK_S = 0.1
+FLUSH_S = 2
 
 MESSAGE_ID_HEADER = "Nats-Msg-Id"
 # The protocol's first line and the empty one, and what stands around a header's name and value.
@@ -98,7 +98,7 @@ class Publisher:
         self._unsent: deque[str] = deque()
         self._numbers = itertools.count()
         self._wake = asyncio.Event()
-        self._subscribed: Client | None = None
+        self._subscribed: TolerantClient | None = None
         self._acked_once = False
         self._deaf = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -201,8 +201,11 @@ class Publisher:
     async def _subscribe(self) -> None:
         client = self._connection.client
         self._deaf = ""
-        await client.subscribe(f"{self._inbox}.*", cb=self._answered)
+        await client.subscribe_raw(f"{self._inbox}.*", self._answered)
         self._subscribed = client
+        # A complaint about the inbox has arrived by then: nothing is published that would go unacknowledged.
+        with suppress(NatsError):
+            await client.flush(FLUSH_S)
 
     async def _reconnected(self) -> None:
         if self._subscribed is not self._connection.client:
@@ -252,11 +255,11 @@ class Publisher:
             # The connection broke just now: it is sent again after the reconnect.
             message.problem = NoAnswer(str(error))
 
-    async def _answered(self, answer: Msg) -> None:
-        message = self._in_flight.get(answer.subject)
+    def _answered(self, inbox: str, _reply: str, data: bytes, _headers: bytes) -> None:
+        message = self._in_flight.get(inbox)
         if message is None:
             return
-        outcome, again = read_answer(answer.data, message.subject)
+        outcome, again = read_answer(data, message.subject)
         now = time.monotonic()
         if isinstance(outcome, PubAck):
             self._acked_once = True
@@ -266,7 +269,7 @@ class Publisher:
             message.problem = outcome
             message.retry_at = now + RETRY_REFUSED_S
         else:
-            self._settle(answer.subject, outcome)
+            self._settle(inbox, outcome)
 
     def _complained(self, error: Exception) -> None:
         """Take the server's complaint that something is not permitted: it answers no message with it."""

@@ -108,6 +108,12 @@ def _secret(hint: Any) -> bool:
     return bool((_meta(hint).extra or {}).get("secret"))
 
 
+def secret_variables() -> list[str]:
+    """Return the variables whose values are never shown."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [f.name.upper() for f in msgspec.structs.fields(Settings) if _secret(hints[f.name])]
+
+
 def _parse(name: str, hint: Any, text: str) -> Any:
     try:
         return msgspec.convert(text, hint, strict=False, dec_hook=lambda kind, value: kind(value))

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import gitops
 from connectors import nack
-from connectors.nack import ConsumerManifest, NackError, StreamManifest
+from connectors.nack import ConsumerManifest, Manifest, NackError, StreamManifest
 
 GITOPS = Path(gitops.__file__).parent
 STREAM_MANIFEST = GITOPS / "nats" / "stream-agent-comms.yaml"
@@ -22,6 +22,11 @@ def stream() -> StreamManifest:
 def consumer() -> ConsumerManifest:
     """Return the consumer's manifest; raises `NackError` where the file is wrong."""
     return _only(CONSUMER_MANIFEST, ConsumerManifest)
+
+
+def manifests() -> list[Manifest]:
+    """Return both, in the order in which they are created."""
+    return [stream(), consumer()]
 
 
 def _only(path: Path, kind: type[M]) -> M:

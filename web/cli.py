@@ -1,0 +1,94 @@
+"""The command `agent-comms`: what an operator types.
+
+What a command needs is imported inside it, so that `--help` is prompt.
+"""
+
+from pathlib import Path
+
+import click
+
+from web.failure import Commands, Failure
+from web.publish import publish
+
+SCHEMA = "workflow_comms"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="agent-comms", message="%(prog)s %(version)s")
+def main() -> None:
+    """Make the talk of coding agents visible, durable and shared."""
+    import logging
+
+    # A command says itself, in one line, what a log line would say as well.
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+main.add_command(publish)
+
+
+@main.command(short_help="Run everything on this machine.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".agent-comms"),
+    show_default=True,
+    help="Where NATS and Postgres keep their data.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="The port of the pages; by default AGENT_COMMS_PORT.")
+@click.option("--sample/--no-sample", default=True, help="Whether sample agents talk.", show_default=True)
+@click.option("--secure", is_flag=True, help="With accounts, permissions and TLS, as in production.")
+@click.pass_context
+def up(context: click.Context, state: Path, port: int | None, *, sample: bool, secure: bool) -> None:
+    """Run everything on this machine: NATS, Postgres, the flow and the pages."""
+    from web.up import up as run
+
+    context.exit(run(state=state, port=port, sample=sample, secure=secure))
+
+
+@main.command(short_help="Bring the schema up to date.")
+def migrate() -> None:
+    """Bring the schema up to date; safe to run twice, and from several places at once."""
+    import sql
+    from connectors.conninfo import with_defaults
+    from connectors.migrations import Migrator
+    from flows.settings import Settings
+
+    settings = Settings.from_env()
+    migrator = Migrator(sql.MIGRATIONS, SCHEMA)
+    applied = migrator.migrate(
+        with_defaults(settings.database_url, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
+    )
+    if not applied:
+        click.echo("the schema is up to date")
+
+
+@main.command(short_help="Create or check the stream and its consumer.")
+@click.option("--update", is_flag=True, help="Change what differs, as far as the server lets it.")
+def bootstrap(*, update: bool) -> None:
+    """Create the stream and its consumer from the manifests, or name each field in which the server's differ."""
+    from connectors.bootstrap import bootstrap as apply
+    from connectors.connection import NatsConnection
+    from flows import topology
+    from flows.nats import nats_options
+    from flows.settings import Settings
+
+    manifests = topology.manifests()
+    connection = NatsConnection(nats_options(Settings.from_env(), "agent-comms-bootstrap")).connect(wait=False)
+    try:
+        left = connection.run(apply(connection.jetstream(), manifests, update=update, note=click.echo))
+    finally:
+        connection.close()
+    if left and update:
+        text = f"{len(left)} fields still differ from the manifests"
+        raise Failure(text)
+    if left:
+        text = f"{len(left)} fields differ from the manifests; nothing that exists was changed, --update does it"
+        raise Failure(text)
+
+
+@main.command(short_help="Print every setting.")
+def settings() -> None:
+    """Print every setting: its variable, its default and what it is for."""
+    from flows.settings import table
+
+    click.echo(table())

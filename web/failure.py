@@ -1,0 +1,125 @@
+"""How a command fails: one line on stderr and an exit code; no traceback, no secret.
+
+0  done
+1  not done: refused, or not as it should be
+2  a wrong setting, manifest, option or message
+3  NATS or Postgres can't be reached, or doesn't let us in
+4  done in part: some lines were wrong, the others are stored
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import click
+
+NOT_DONE = 1
+WRONG = 2
+UNREACHABLE = 3
+IN_PART = 4
+INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """Ends a command with one line and an exit code."""
+
+    def __init__(self, text: str, exit_code: int = NOT_DONE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Commands(click.Group):
+    """A group whose commands may fail with any error that somebody can do something about."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and put its failure into words."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
+            failure = in_words(error)
+            if failure is None:
+                raise
+            say(str(failure))
+            ctx.exit(failure.exit_code)
+
+
+def say(text: str) -> None:
+    """Print one line on stderr."""
+    click.echo(f"agent-comms: {one_line(text)}", err=True)
+
+
+def in_words(error: Exception) -> Failure | None:
+    """Return the failure that an error stands for; None where it is a bug of ours."""
+    # Imported here, so that a command that fails at nothing doesn't wait for them.
+    import psycopg
+
+    from connectors.connection import NatsUnavailable
+    from connectors.migrations import MigrationError
+    from connectors.nack import NackError
+    from connectors.puback import NoAnswer, PublishError
+    from flows.payload import PayloadError
+    from flows.settings import SettingError
+
+    match error:
+        case Failure():
+            return error
+        case SettingError() | PayloadError():
+            return Failure(str(error), WRONG)
+        case NatsUnavailable():
+            return Failure(f"NATS can't be reached: {str(error).removeprefix('nats: ')}", UNREACHABLE)
+        case NoAnswer():
+            return Failure(str(error), UNREACHABLE)
+        case PublishError() | MigrationError() | NackError():
+            return Failure(str(error))
+        case psycopg.Error():
+            return _of_postgres(error)
+    return None
+
+
+def _of_postgres(error: Exception) -> Failure | None:
+    import psycopg
+
+    if isinstance(error, psycopg.OperationalError):
+        return Failure(f"Postgres can't be reached: {error}", UNREACHABLE)
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        # libpq quotes what it can't read, and a password may be in it.
+        return Failure("DATABASE_URL: it takes a libpq URI or key=value pairs, but got a value (not shown)", WRONG)
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return Failure(f"Postgres refused: {error}")
+    return None
+
+
+def one_line(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return a text on one line, without the secrets of the environment."""
+    for secret in sorted(_secrets(os.environ if environ is None else environ), key=len, reverse=True):
+        pattern = re.escape(secret)
+        # A password of a letter or two would be found in half of all words.
+        text = re.sub(pattern if len(secret) > 3 else rf"(?<!\w){pattern}(?!\w)", "***", text)
+    return " ".join(text.split())
+
+
+def _secrets(environ: Mapping[str, str]) -> set[str]:
+    from flows.settings import secret_variables
+
+    found = set()
+    for variable in secret_variables():
+        value = environ.get(variable, "").strip()
+        found |= {value, *(part for url in value.split(",") for part in _secrets_of_url(url))}
+    return found - {""}
+
+
+def _secrets_of_url(url: str) -> set[str]:
+    authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    user, _, _ = authority.rpartition("@")
+    password = user.partition(":")[2]
+    found = {password, unquote(password)}
+    if "@" in user:
+        # Not encoded, it ends the user's part early, and the rest is taken for the host.
+        found.add(authority.partition("@")[2])
+    return found | set(re.findall(r"[?&\s]password\s*=\s*([^&\s]+)", f" {url}"))

@@ -1,0 +1,199 @@
+"""The command `agent-comms publish`: an agent speaks."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from web.failure import IN_PART, Failure, say
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from connectors.puback import PubAck
+    from connectors.publisher import Publisher
+    from flows.payload import Outgoing, Speaker
+    from flows.settings import Settings
+    from flows.spelling import Claim
+
+
+def _object(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, Any] | None:
+    import msgspec
+
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        message = f"it takes a JSON object: {error}"
+        raise click.BadParameter(message) from error
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    for text in texts:
+        if not text.partition("=")[0] or "=" not in text:
+            message = f"it takes NAME=VALUE, but got {text!r}"
+            raise click.BadParameter(message)
+    return dict(text.split("=", 1) for text in texts)
+
+
+@click.command(short_help="Publish a message and wait until it is stored.")
+@click.argument("text", required=False)
+@click.option("--stdin", "from_stdin", is_flag=True, help="The message is what comes on stdin.")
+@click.option("--json-lines", is_flag=True, help="Each line on stdin is a payload; what it lacks is filled in.")
+@click.option("--general", is_flag=True, help="Speak in the general channel instead of the run's.")
+@click.option("--kind", help="message (the default), tool_call, tool_result, status, error, or any other.")
+@click.option("--agent", help="Who speaks; by default AGENT_ID.")
+@click.option("--role", type=click.Choice(["system", "user", "assistant", "tool"]), help="By default the kind decides.")
+@click.option("--tool-json", callback=_object, help="{name, input, output, status, exit_code, duration_ms}")
+@click.option("--attr", "attrs", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Can be repeated.")
+@click.option("--message-id", help="The message's identity; by default a new one.")
+@click.option("--namespace", help="By default WORKFLOW_NAMESPACE.")
+@click.option("--name", help="The workflow's name; by default WORKFLOW_NAME.")
+@click.option("--uid", help="The workflow's uid; by default WORKFLOW_UID, or the name.")
+@click.option("--run-id", help="By default RUN_ID.")
+@click.option("--step", help="By default WORKFLOW_STEP.")
+@click.option("--stage", help="By default WORKFLOW_STAGE.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 300),
+    default=30.0,
+    show_default=True,
+    help="How long a message is tried, in seconds.",
+)
+def publish(
+    text: str | None, *, from_stdin: bool, json_lines: bool, general: bool, timeout: float, **said: Any
+) -> None:
+    """Publish TEXT, or what comes on stdin, and wait until the stream has stored it.
+
+    Prints the stored message's place in the stream and its id. Exit codes: 0 stored,
+    1 refused, 2 a wrong setting, option or message, 3 NATS can't be reached,
+    4 some of the lines are wrong and the others stored.
+    """
+    from connectors.publisher import Publisher
+    from flows.nats import nats_options
+    from flows.payload import Speaker
+    from flows.settings import Settings
+    from flows.spelling import Claim
+
+    if sum((text is not None, from_stdin, json_lines)) > 1:
+        message = "TEXT, --stdin and --json-lines exclude each other"
+        raise click.UsageError(message)
+    if json_lines and said["message_id"]:
+        message = "--message-id is one message's, and --json-lines reads many"
+        raise click.UsageError(message)
+    settings = _overridden(Settings.from_env(), said)
+    speaker = Speaker.of(settings)
+    defaults = Claim(
+        message_id=said["message_id"], kind=said["kind"], tool=said["tool_json"], attrs=said["attrs"] or None
+    )
+    with Publisher(nats_options(settings, "agent-comms-publish"), patience=timeout) as publisher:
+        if json_lines:
+            _publish_lines(publisher, speaker, defaults, general=general)
+        else:
+            defaults.content = _stdin_text() if from_stdin else text
+            _publish_one(publisher, speaker, defaults, general=general)
+
+
+def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:
+    """Return the settings as the options change them."""
+    import msgspec
+
+    flags = {
+        "agent_id": said["agent"],
+        "agent_role": said["role"],
+        "workflow_namespace": said["namespace"],
+        "run_id": said["run_id"],
+        "workflow_step": said["step"],
+        "workflow_stage": said["stage"],
+    }
+    changes = {field: value for field, value in flags.items() if value}
+    if said["name"] or said["uid"]:
+        # Another workflow: nothing of the environment's own is mixed into it.
+        changes = {"run_id": None, **changes, "workflow_name": said["name"], "workflow_uid": said["uid"]}
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _stdin_text() -> str:
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _publish_one(publisher: Publisher, speaker: Speaker, said: Claim, *, general: bool) -> None:
+    from flows.payload import compose
+
+    message = compose(speaker, said, general=general)
+    click.echo(_stored(publisher.publish(message.subject, message.payload, message_id=message.message_id), message))
+
+
+def _stored(ack: PubAck, message: Outgoing) -> str:
+    return f"seq={ack.seq} message_id={message.message_id}{' duplicate=true' if ack.duplicate else ''}"
+
+
+class _Report(threading.Thread):
+    """Says of each line, in order, what came of it, while the next ones are read."""
+
+    def __init__(self) -> None:
+        super().__init__(name="report", daemon=True)
+        self._entries: queue.Queue[tuple[int, Outgoing, Future[PubAck]] | None] = queue.Queue(maxsize=2000)
+        self._stored = 0
+        self._failed = 0
+
+    def add(self, number: int, message: Outgoing, future: Future[PubAck]) -> None:
+        """Take a line that was sent."""
+        self._entries.put((number, message, future))
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Say that a line is not sent."""
+        self._failed += 1
+        say(f"line {number}: {reason}")
+
+    def run(self) -> None:
+        from connectors.puback import PublishError
+
+        while entry := self._entries.get():
+            number, message, future = entry
+            try:
+                click.echo(_stored(future.result(), message))
+                self._stored += 1
+            except PublishError as error:
+                self.refuse(number, str(error))
+
+    def end(self) -> None:
+        """Wait for what is under way, and fail where a line did."""
+        self._entries.put(None)
+        self.join()
+        if self._failed:
+            text = f"{self._failed} of {self._failed + self._stored} lines were not stored"
+            raise Failure(text, IN_PART)
+
+
+def _publish_lines(publisher: Publisher, speaker: Speaker, defaults: Claim, *, general: bool) -> None:
+    from flows.payload import PayloadError, compose, read_line
+
+    report = _Report()
+    report.start()
+    lines: BinaryIO = sys.stdin.buffer
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            message = compose(speaker, _filled(read_line(line), defaults), general=general)
+        except PayloadError as error:
+            report.refuse(number, str(error))
+            continue
+        future = publisher.publish_soon(message.subject, message.payload, message_id=message.message_id)
+        report.add(number, message, future)
+    report.end()
+
+
+def _filled(said: Claim, defaults: Claim) -> Claim:
+    said.kind = said.kind or defaults.kind
+    said.tool = said.tool or defaults.tool
+    if defaults.attrs:
+        said.attrs = {**defaults.attrs, **(said.attrs or {})}
+    return said
