@@ -170,7 +170,7 @@ def _refusal(error: Exception) -> str:
     if isinstance(error, ServiceUnavailableError):
         return "nothing answers for JetStream here: it is not enabled, or not for this user's account"
     if isinstance(error, NatsTimeoutError):
-        return "JetStream gave no answer; perhaps this user may not ask"
+        return "JetStream gave no answer"
     return str(error)
 
 

@@ -15,6 +15,7 @@ _UNITS = {
     "h": 3600 * 10**9,
 }
 _QUANTITY = re.compile(rf"(\d+(?:\.\d*)?|\.\d+)({'|'.join(sorted(_UNITS, key=len, reverse=True))})", re.ASCII)
+_DURATION = re.compile(f"(?:{_QUANTITY.pattern})+", re.ASCII)
 
 
 class Seconds(float):
@@ -29,7 +30,7 @@ def parse_duration(text: object) -> Seconds:
     """
     if text == "0":
         return Seconds(0)
-    if isinstance(text, str) and re.fullmatch(f"(?:{_QUANTITY.pattern})+", text):
+    if isinstance(text, str) and _DURATION.fullmatch(text):
         parts = _QUANTITY.findall(text)
         return Seconds(float(sum(Fraction(number) * _UNITS[unit] for number, unit in parts) / 10**9))
     message = f"{text!r} is no duration like 168h, 30s or 500ms"

@@ -68,6 +68,7 @@ def bootstrap(*, update: bool) -> None:
     """Create the stream and its consumer from the manifests, or name each field in which the server's differ."""
     from connectors.bootstrap import bootstrap as apply
     from connectors.connection import NatsConnection
+    from connectors.nack import NackError
     from flows import topology
     from flows.nats import nats_options
     from flows.settings import Settings
@@ -76,6 +77,10 @@ def bootstrap(*, update: bool) -> None:
     connection = NatsConnection(nats_options(Settings.from_env(), "agent-comms-bootstrap")).connect(wait=False)
     try:
         left = connection.run(apply(connection.jetstream(), manifests, update=update, note=click.echo))
+    except NackError as error:
+        # The server answers what is not permitted with silence, and complains to the connection.
+        text = ": ".join(filter(None, [str(error), connection.last_error]))
+        raise Failure(text) from error
     finally:
         connection.close()
     if left and update:

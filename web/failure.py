@@ -72,7 +72,9 @@ def in_words(error: Exception) -> Failure | None:
         case SettingError() | PayloadError():
             return Failure(str(error), WRONG)
         case NatsUnavailable():
-            return Failure(f"NATS can't be reached: {str(error).removeprefix('nats: ')}", UNREACHABLE)
+            said = str(error).removeprefix("nats: ").strip("'")
+            what = "doesn't let this user in" if "authorization" in said.lower() else "can't be reached"
+            return Failure(f"NATS {what}: {said}", UNREACHABLE)
         case NoAnswer():
             return Failure(str(error), UNREACHABLE)
         case PublishError() | MigrationError() | NackError():
@@ -100,7 +102,8 @@ def one_line(text: str, environ: Mapping[str, str] | None = None) -> str:
     for secret in sorted(_secrets(os.environ if environ is None else environ), key=len, reverse=True):
         pattern = re.escape(secret)
         # A password of a letter or two would be found in half of all words.
-        text = re.sub(pattern if len(secret) > 3 else rf"(?<!\w){pattern}(?!\w)", "***", text)
+        whole = len(secret) <= 3 and secret.isalnum()
+        text = re.sub(rf"(?<!\w){pattern}(?!\w)" if whole else pattern, "***", text)
     return " ".join(text.split())
 
 
@@ -120,6 +123,6 @@ def _secrets_of_url(url: str) -> set[str]:
     password = user.partition(":")[2]
     found = {password, unquote(password)}
     if "@" in user:
-        # Not encoded, it ends the user's part early, and the rest is taken for the host.
-        found.add(authority.partition("@")[2])
+        # Not encoded, it ends the user's part early, and libpq takes the rest for the host.
+        found.add(user.partition("@")[2] + "@")
     return found | set(re.findall(r"[?&\s]password\s*=\s*([^&\s]+)", f" {url}"))
