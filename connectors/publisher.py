@@ -71,10 +71,10 @@ class Publisher:
         patience: how long a message is tried, in seconds; keep it below the stream's duplicate window.
         max_in_flight: how many messages may wait for their acknowledgement; `publish_soon` blocks at the limit.
 
-    Delivery: at least once. A message whose `PubAck` was returned is on the stream's
-    disk. A retry carries the id of the first try, so within the stream's duplicate
-    window the server stores it once. After `NoAnswer` it may have been stored or not;
-    of what was in flight when the process is killed, the same is true.
+    Delivery: at least once. A message whose `PubAck` was returned is in the stream. A
+    retry carries the id of the first try, so within the stream's duplicate window the
+    server stores it once. After `NoAnswer` it may be in the stream or not, and so may
+    what was in flight when the process is killed.
     """
 
     def __init__(
