@@ -249,7 +249,7 @@ class Publisher:
         except MaxPayloadError:
             self._settle(inbox, too_large(message.size, client.max_payload))
         except BadSubjectError:
-            text = f"`{message.subject}` is no subject"
+            text = f"{message.subject!r} is no subject"
             self._settle(inbox, Refused(text))
         except (NatsError, OSError) as error:
             # The connection broke just now: it is sent again after the reconnect.

@@ -83,11 +83,12 @@ def bootstrap(*, update: bool) -> None:
         raise Failure(text) from error
     finally:
         connection.close()
+    fields = ", ".join(difference.field for difference in left)
     if left and update:
-        text = f"{len(left)} fields still differ from the manifests"
+        text = f"the server still differs from the manifests in {fields}"
         raise Failure(text)
     if left:
-        text = f"{len(left)} fields differ from the manifests; nothing that exists was changed, --update does it"
+        text = f"the server differs from the manifests in {fields}; nothing that exists was changed, --update does it"
         raise Failure(text)
 
 
