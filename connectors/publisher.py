@@ -56,7 +56,7 @@ class _Outgoing(Struct, eq=False):
     first_sent_at: float = 0.0
     deadline: float = 0.0
     retry_at: float = 0.0
-    retry_after: float = RETRY_S
+    tries: int = 0
     problem: PublishError | None = None
 
 
@@ -241,8 +241,8 @@ class Publisher:
             return
         now = time.monotonic()
         message.first_sent_at = message.first_sent_at or now
-        message.retry_at = now + message.retry_after
-        message.retry_after *= 2
+        message.retry_at = now + RETRY_S * 2**message.tries
+        message.tries += 1
         client = self._connection.client
         try:
             await client.publish(message.subject, message.payload, reply=inbox, headers=message.headers)

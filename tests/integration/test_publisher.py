@@ -131,8 +131,10 @@ def test_no_more_are_in_flight_than_allowed(server: EmbeddedNats) -> None:
 
 @pytest.mark.parametrize("signal_sent", ["restart", "kill"])
 def test_a_restart_of_the_server_loses_nothing_and_doubles_nothing(
-    publisher: Publisher, server: EmbeddedNats, signal_sent: str
+    publisher: Publisher, server: EmbeddedNats, signal_sent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What was on its way is sent again with the reconnect, not some time later.
+    monkeypatch.setattr("connectors.publisher.RETRY_S", 2 * PATIENCE_S)
     futures = send_many(publisher, 8000)
     if signal_sent == "kill":
         server.kill()
@@ -180,7 +182,8 @@ def test_no_stream_is_one_line(publisher: Publisher) -> None:
         publisher.publish("elsewhere.message", b"x", message_id="1")
 
 
-def test_a_stream_that_comes_in_time_takes_the_message(server: EmbeddedNats) -> None:
+def test_a_stream_that_was_there_is_waited_for(server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.publisher.NO_STREAM_GRACE_S", 0)
     with (
         Publisher(NatsOptions((server.url,)), patience=PATIENCE_S) as publisher,
         NatsConnection(NatsOptions((server.url,))) as connection,
@@ -188,6 +191,7 @@ def test_a_stream_that_comes_in_time_takes_the_message(server: EmbeddedNats) -> 
         publisher.publish(SUBJECT, b"x", message_id="1")
         connection.run(connection.jetstream().delete_stream("agent-comms"))
         future = publisher.publish_soon(SUBJECT, b"x", message_id="2")
+        wait_until(lambda: any(message.problem for message in publisher._in_flight.values()))
         connection.run(bootstrap(connection.jetstream(), topology.manifests()))
         assert future.result(PATIENCE_S).seq == 1
 
