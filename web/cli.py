@@ -98,3 +98,31 @@ def settings() -> None:
     from flows.settings import table
 
     click.echo(table())
+
+
+@main.command(hidden=True)
+def sample() -> None:
+    """Let sample agents talk until asked to end; `up` runs this."""
+    import signal
+    import threading
+
+    from connectors.publisher import Publisher
+    from flows import logs
+    from flows.nats import nats_options
+    from flows.settings import Settings
+    from web.sample import play
+
+    settings = Settings.from_env()
+    logs.set_up(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    publisher = Publisher(nats_options(settings, "agent-comms-sample")).connect(wait=True)
+    try:
+        play(publisher, stop)
+    finally:
+        publisher.close(flush=False)
+
+
+if __name__ == "__main__":
+    main()
