@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import threading
@@ -134,6 +135,14 @@ def _stored(ack: PubAck, message: Outgoing) -> str:
     return f"seq={ack.seq} message_id={message.message_id}{' duplicate=true' if ack.duplicate else ''}"
 
 
+def _print(line: str) -> None:
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        # Nobody reads it any more; the messages are to be stored all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _Report(threading.Thread):
     """Says of each line, in order, what came of it, while the next ones are read."""
 
@@ -158,10 +167,12 @@ class _Report(threading.Thread):
         while entry := self._entries.get():
             number, message, future = entry
             try:
-                click.echo(_stored(future.result(), message))
-                self._stored += 1
+                ack = future.result()
             except PublishError as error:
                 self.refuse(number, str(error))
+            else:
+                self._stored += 1
+                _print(_stored(ack, message))
 
     def end(self) -> None:
         """Wait for what is under way, and fail where a line did."""

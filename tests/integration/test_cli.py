@@ -1,10 +1,12 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -197,19 +199,56 @@ def test_many_lines_are_stored_in_order(guarded: EmbeddedNats) -> None:
     assert places == list(range(places[0], places[0] + 3000))
 
 
+@contextmanager
+def lines_from_a_pipe(server: EmbeddedNats) -> Iterator[subprocess.Popen[bytes]]:
+    environ = {"PATH": os.environ["PATH"], "NATS_URL": server.url, "WORKFLOW_NAME": "run-1", **ADMIN}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([COMMAND, "publish", "--json-lines"], stdin=pipe, stdout=pipe, env=environ) as process:
+        yield process
+
+
+def say(process: subprocess.Popen[bytes], content: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(b'{"content":"%s"}\n' % content.encode())
+    process.stdin.flush()
+
+
+def heard(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().decode().strip()
+
+
 def test_a_line_is_stored_before_the_next_one_comes(guarded: EmbeddedNats) -> None:
-    environ = {"PATH": os.environ["PATH"], "NATS_URL": guarded.url, "WORKFLOW_NAME": "run-1", **ADMIN}
-    with subprocess.Popen(
-        [COMMAND, "publish", "--json-lines"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-    ) as process:
-        assert process.stdin is not None
+    with lines_from_a_pipe(guarded) as process:
+        for content in ("one", "two"):
+            say(process, content)
+            assert STORED.fullmatch(heard(process))
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+def test_a_reader_that_goes_away_stops_no_message(guarded: EmbeddedNats) -> None:
+    with lines_from_a_pipe(guarded) as process:
+        say(process, "one")
+        first = STORED.fullmatch(heard(process))
+        assert first is not None
         assert process.stdout is not None
-        for content in (b"one", b"two"):
-            process.stdin.write(b'{"content":"' + content + b'"}\n')
-            process.stdin.flush()
-            assert STORED.match(process.stdout.readline().decode())
+        process.stdout.close()
+        assert process.stdin is not None
+        process.stdin.write(b'{"content":"more"}\n' * 5000)
         process.stdin.close()
         assert process.wait(60) == 0
+    with admin(guarded) as connection:
+        last = connection.run(connection.jetstream().stream_info("agent-comms")).state.last_seq
+    assert last == int(first[1]) + 5000
+
+
+def test_ctrl_c_ends_it_without_a_traceback(guarded: EmbeddedNats) -> None:
+    with lines_from_a_pipe(guarded) as process:
+        say(process, "one")
+        assert STORED.fullmatch(heard(process))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
 
 
 def test_without_a_workflow_the_publisher_refuses_to_start(guarded: EmbeddedNats) -> None:
