@@ -16,9 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import RawCredentials
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+
+from connectors.client import TolerantClient
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -107,7 +109,7 @@ class NatsConnection:
         self._on_error = on_error
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name=f"nats:{options.name}", daemon=True)
-        self._client = Client()
+        self._client = TolerantClient()
         self._last_error = ""
         self._established = False
         self._closing = False
@@ -121,7 +123,7 @@ class NatsConnection:
             self._loop.close()
 
     @property
-    def client(self) -> Client:
+    def client(self) -> TolerantClient:
         """The client; touch it on the loop only."""
         return self._client
 
@@ -193,7 +195,7 @@ class NatsConnection:
         # reconnect, say while they are being rotated. We don't: they are read anew.
         if self._closing or not self._established:
             return
-        self._client = Client()
+        self._client = TolerantClient()
         self._rebuild = self._loop.create_task(self._reopen())
 
     async def _reopen(self) -> None:
@@ -220,7 +222,8 @@ class NatsConnection:
         self._closing = True
         if not self._thread.is_alive():
             return
-        with suppress(NatsError, OSError, TimeoutError):
+        # nats-py asserts that it was connected once.
+        with suppress(NatsError, OSError, TimeoutError, AssertionError):
             self.run(self._client.close(), timeout=CONNECT_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CONNECT_TIMEOUT_S)

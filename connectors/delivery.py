@@ -4,18 +4,26 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from connectors.client import parse_headers
+
 
 class JetStreamMessage(Struct, frozen=True, gc=False):
     """A delivered message that carries its ack.
 
     Attributes:
         reply: publish `+ACK` here once the message is safe.
+        header_block: the headers as they came; most readers never look.
     """
 
     subject: str
     data: bytes
-    headers: dict[str, str] | None
     reply: str
+    header_block: bytes = b""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, read anew at each call."""
+        return parse_headers(self.header_block)
 
     def delivery(self) -> "Delivery":
         """Return what the server says of this delivery."""

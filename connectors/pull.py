@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from connectors.client import parse_headers
 from connectors.connection import NatsConnection
 from connectors.delivery import JetStreamMessage
 
@@ -24,8 +24,10 @@ HEARTBEAT_S = 5.0
 # was restarted forgets its requests without a word.
 SILENCE_S = 2.5 * HEARTBEAT_S
 TICK_S = 1.0
+FAREWELL_S = 2.0
 BACKOFF_S = (0.25, 5.0)
 MIB = 1024 * 1024
+ACK_PREFIX = "$JS.ACK."
 
 
 class Puller:
@@ -62,6 +64,7 @@ class Puller:
         self._inbox = ""
         self._requests = 0
         self._ticker: asyncio.Task[None] | None = None
+        self._requesting: asyncio.Task[None] | None = None
         # Messages that requests still outstanding may bring.
         self._credit = 0
         self._credit_until = 0.0
@@ -85,10 +88,9 @@ class Puller:
         if subscription is None:
             return
         try:
-            # The server answers the flush behind its last message, and drain() waits for the callback.
-            await asyncio.wait_for(subscription.drain(), timeout=TICK_S)  # type: ignore[no-untyped-call]
+            await asyncio.wait_for(subscription.drain(), FAREWELL_S)  # type: ignore[no-untyped-call]
         except (NatsError, TimeoutError, OSError) as error:
-            log.debug("pull: left without a drain: %s", error)
+            log.debug("pull: left without a farewell: %s", error)
 
     async def restart(self) -> None:
         """Forget outstanding requests, which a restarted server has forgotten too, and begin anew."""
@@ -104,13 +106,7 @@ class Puller:
                 log.debug("pull: the old inbox was gone: %s", error)
         client = self._connection.client
         self._inbox = client.new_inbox()
-        self._subscription = await client.subscribe(
-            f"{self._inbox}.*",
-            cb=self._receive,
-            # Our own requests bound what can arrive; the client must not drop any of it.
-            pending_msgs_limit=0,
-            pending_bytes_limit=0,
-        )
+        self._subscription = await client.subscribe_raw(f"{self._inbox}.*", self._receive)
         self._credit = 0
         self._heard_at = self._now()
         await self.request()
@@ -142,28 +138,31 @@ class Puller:
             self._credit = 0
             log.debug("pull: a request did not go out: %s", error)
 
-    async def _receive(self, message: Msg) -> None:
+    def _receive(self, subject: str, reply: str, data: bytes, header_block: bytes) -> None:
         self._heard_at = self._now()
-        if message.headers and not message.data and "Status" in message.headers:
-            await self._note_status(message.headers)
+        # Not by its headers: a stored message may carry those of a status, too.
+        if not reply.startswith(ACK_PREFIX):
+            self._note_status(parse_headers(header_block))
             return
         self._failures = 0
         self._credit -= 1
-        self._deliver(JetStreamMessage(message.subject, message.data, message.headers, message.reply))
+        self._deliver(JetStreamMessage(subject, data, reply, header_block))
         if self._credit <= self._batch // 2:
-            await self.request()
+            self._request_soon()
 
-    async def _note_status(self, headers: dict[str, str]) -> None:
-        status, description = headers["Status"].strip()[:3], headers.get("Description", "").partition("\n")[0]
-        if status == "100":
-            return
-        if description == "Batch Completed":
+    def _request_soon(self) -> None:
+        if self._requesting is None or self._requesting.done():
+            self._requesting = asyncio.create_task(self.request())
+
+    def _note_status(self, headers: dict[str, str]) -> None:
+        status, description = headers.get("Status", ""), headers.get("Description", "")
+        if status == "100" or description == "Batch Completed":
             return
         unused = headers.get("Nats-Pending-Messages", "")
         if unused.isdigit():
             # The request has come to its end, by time or by bytes; this much of it was not used.
             self._credit = max(0, self._credit - int(unused))
-            await self.request()
+            self._request_soon()
             return
         self._credit = 0
         self._back_off(f"{status} {description}".strip())

@@ -67,7 +67,7 @@ def dead_letter(message: JetStreamMessage, delivery: Delivery, unfit: UnfitError
     """Return what is kept of a message that cannot become a row."""
     return DeadLetter(
         subject=storable(message.subject),
-        headers={storable(name): storable(value) for name, value in (message.headers or {}).items()},
+        headers={storable(name): storable(value) for name, value in message.headers.items()},
         payload=message.data,
         reason=unfit.reason,
         detail=storable(unfit.detail),

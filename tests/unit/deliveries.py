@@ -17,9 +17,9 @@ def reply(stream_seq: int = 7, deliveries: int = 1, stored_at: int = STORED_AT) 
 def delivered(
     payload: dict[str, Any] | bytes,
     subject: str = RUN_SUBJECT,
-    headers: dict[str, str] | None = None,
+    header_block: bytes = b"",
     stream_seq: int = 7,
     deliveries: int = 1,
 ) -> JetStreamMessage:
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return JetStreamMessage(subject, data, headers, reply(stream_seq, deliveries))
+    return JetStreamMessage(subject, data, reply(stream_seq, deliveries), header_block)
