@@ -101,7 +101,8 @@ def settings() -> None:
 
 
 @main.command(hidden=True)
-def sample() -> None:
+@click.option("--memory", type=click.Path(path_type=Path, dir_okay=False), help="A file that remembers how far it is.")
+def sample(memory: Path | None) -> None:
     """Let sample agents talk until asked to end; `up` runs this."""
     import signal
     import threading
@@ -119,7 +120,7 @@ def sample() -> None:
         signal.signal(number, lambda *_: stop.set())
     publisher = Publisher(nats_options(settings, "agent-comms-sample")).connect(wait=True)
     try:
-        play(publisher, stop)
+        play(publisher, settings.nats_subject_prefix, memory, stop.is_set)
     finally:
         publisher.close(flush=False)
 

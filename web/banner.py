@@ -1,0 +1,60 @@
+"""What `agent-comms up` says on the terminal: the address first."""
+
+import shlex
+import sysconfig
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.markup import escape
+
+from web.state import State
+
+
+def show_addresses(console: Console, addresses: dict[str, str], state: State, *, sample: bool) -> None:
+    """Say where everything is and what to do next."""
+    page = f"{addresses['AGENT_COMMS_URL']}/agents"
+    console.print()
+    console.print(f"  [bold]agent-comms[/] is running   [bold cyan link={page}]{page}[/]")
+    console.print()
+    for line in _places(addresses, state, sample=sample):
+        console.print(line)
+    console.print()
+    console.print("  [dim]Say something yourself, in another terminal:[/]")
+    console.print(f"  . {_shown(state.env_file)}; export NATS_URL")
+    console.print(f'  {_program()} publish --name my-run --agent me "Hello, **agents**"')
+    console.print()
+    console.print("  [dim]Ctrl-C ends everything; the data stays.[/]")
+    console.print()
+
+
+def show_note(console: Console, line: str) -> None:
+    """Say what happened, and when."""
+    console.print(f"  [dim]{datetime.now().astimezone():%H:%M:%S}[/]  {escape(line)}")
+
+
+def _places(addresses: dict[str, str], state: State, *, sample: bool) -> Iterator[str]:
+    database = urlsplit(addresses["DATABASE_URL"])
+    places = {
+        "NATS": f"{urlsplit(addresses['NATS_URL']).netloc}, stream agent-comms",
+        "Postgres": f"{database.hostname}:{database.port}, database {database.path[1:]}",
+        "Addresses": f"{_shown(state.env_file)}, with the password",
+        "Logs": _shown(state.logs),
+    }
+    if sample:
+        places["Sample"] = "three agents on two tasks, again and again; --no-sample leaves them out"
+    for name, place in places.items():
+        yield f"  [dim]{name:<11}[/]{escape(place)}"
+
+
+def _shown(path: Path) -> str:
+    """Return a path as it would be typed here."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return shlex.quote(str(shown))
+
+
+def _program() -> str:
+    return _shown(Path(sysconfig.get_path("scripts")) / "agent-comms")

@@ -1,0 +1,188 @@
+"""Everything on this machine: NATS, Postgres, the flow, the pages and a sample, from one command."""
+
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from nats.errors import Error as NatsError
+from psycopg import sql as psql
+from rich.console import Console
+
+import sql
+import web
+from connectors.bootstrap import bootstrap
+from connectors.connection import NatsConnection, NatsOptions
+from connectors.embedded import EmbeddedNats, EmbeddedPostgres
+from connectors.launch import launcher
+from connectors.loopback import HOST, is_free
+from connectors.migrations import Migrator
+from connectors.server import Server, ServerError
+from flows import topology
+from flows.settings import Settings
+from web.banner import show_addresses, show_note
+from web.failure import Failure
+from web.state import State
+from web.supervisor import Asked, Program, ProgramError, Supervisor
+
+DATABASE = "agent_comms"
+SCHEMA = "workflow_comms"
+# How often a program may end, and how long it may take, before the start is given up.
+TRIES = 4
+START_S = 60.0
+# The servers are ended last.
+SERVERS, PROGRAMS = 0, 1
+# What other servers are reached by, and as whom; none of it may reach ours.
+FOREIGN = ("NATS_", "PG")
+
+
+def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
+    """Run everything until somebody ends it.
+
+    Args:
+        state: where data, logs and addresses are kept.
+        port: of the pages; by default AGENT_COMMS_PORT, and 0 is any that is free.
+        sample: whether sample agents talk.
+        secure: with accounts, permissions and TLS.
+
+    Raises:
+        Failure: it can't start; the text is one line.
+    """
+    if secure:
+        text = "--secure is not available in this version"
+        raise Failure(text)
+    _forget_other_servers()
+    port = Settings.from_env().agent_comms_port if port is None else port
+    console = Console(highlight=False, soft_wrap=True)
+    supervisor = Supervisor(note=lambda line: show_note(console, line))
+    with State(state) as place, supervisor.asked_by_signals():
+        if port and not is_free(port):
+            text = f"port {port} is taken; choose another with --port"
+            raise Failure(text)
+        set_up = _SetUp(place, port or place.port("web"), supervisor, console)
+        try:
+            with supervisor, suppress(Asked):
+                set_up.start(sample=sample)
+                supervisor.run()
+        except (ServerError, ProgramError) as error:
+            raise Failure(str(error)) from error
+        finally:
+            place.forget_addresses()
+        console.print("[dim]Ended.[/]" if set_up.was_ready else "[dim]Ended before it was ready.[/]")
+    return 0
+
+
+def _forget_other_servers() -> None:
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+
+
+class _SetUp:
+    """The programs of one local set-up, and the order in which they start."""
+
+    def __init__(self, state: State, port: int, supervisor: Supervisor, console: Console) -> None:
+        self._state = state
+        self._port = port
+        self._supervisor = supervisor
+        self._console = console
+        self._nats = EmbeddedNats(state.folder / "nats", state.port("nats"))
+        self._postgres = EmbeddedPostgres(state.folder / "postgres", state.port("postgres"))
+        self.was_ready = False
+
+    def start(self, *, sample: bool) -> None:
+        """Start one after the other, each as soon as what it needs is ready, and say where they are."""
+        with self._console.status("Starting NATS and Postgres"):
+            self._start_server(self._nats)
+            self._start_server(self._postgres)
+            self._wait_for(self._nats.is_ready, "NATS")
+            self._wait_for(self._postgres.is_ready, "Postgres")
+            self._make_schema()
+        with (
+            self._console.status("Starting the flow and the pages"),
+            NatsConnection(NatsOptions((self._nats.url,), name="agent-comms-up")) as connection,
+        ):
+            connection.run(bootstrap(connection.jetstream(), topology.manifests(), update=True))
+            self._start_program("web", _gunicorn(self._port))
+            self._start_program("flow", ["-m", "bytewax.run", "flows.ingest"])
+            if sample:
+                memory = self._state.folder / "sample.json"
+                self._start_program("sample", ["-m", "web.cli", "sample", "--memory", str(memory)])
+            self._wait_for(self._is_web_ready, "the web server")
+            self._wait_for(lambda: _is_flow_ready(connection), "the flow")
+        self._state.tell_addresses(self._addresses())
+        self.was_ready = True
+        show_addresses(self._console, self._addresses(), self._state, sample=sample)
+
+    def _addresses(self) -> dict[str, str]:
+        return {
+            "AGENT_COMMS_URL": f"http://{HOST}:{self._port}",
+            "NATS_URL": self._nats.url,
+            "DATABASE_URL": self._postgres.dsn(DATABASE),
+        }
+
+    def _start_server(self, server: Server) -> None:
+        server.prepare()
+        self._supervisor.start(
+            Program(
+                server.name,
+                server.command(),
+                self._state.logs / f"{server.name}.log",
+                stop_signal=server.stop_signal,
+                stage=SERVERS,
+                # Should we be killed, the folder stays taken until its servers are gone.
+                keeps_open=(self._state.lock,),
+            )
+        )
+
+    def _start_program(self, name: str, arguments: list[str]) -> None:
+        environ = {
+            **os.environ,
+            **self._addresses(),
+            "AGENT_COMMS_HOST": HOST,
+            "AGENT_COMMS_PORT": str(self._port),
+            "AGENT_COMMS_AUTH": "none",
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [*launcher(end_with=signal.SIGTERM), sys.executable, *arguments]
+        log_file = self._state.logs / f"{name}.log"
+        self._supervisor.start(Program(name, command, log_file, environ, stage=PROGRAMS))
+
+    def _wait_for(self, ready: Callable[[], bool], what: str) -> None:
+        self._supervisor.wait_for(ready, what, tries=TRIES, timeout=START_S)
+
+    def _make_schema(self) -> None:
+        with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
+            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+            if known is None:
+                connection.execute(psql.SQL("CREATE DATABASE {}").format(psql.Identifier(DATABASE)))
+        Migrator(sql.MIGRATIONS, SCHEMA).migrate(self._postgres.dsn(DATABASE))
+
+    def _is_web_ready(self) -> bool:
+        url = urlsplit(self._addresses()["AGENT_COMMS_URL"])
+        connection = http.client.HTTPConnection(url.netloc, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def _is_flow_ready(connection: NatsConnection) -> bool:
+    """Say whether somebody asks the stream for messages."""
+    consumer = topology.consumer()
+    with suppress(NatsError, OSError):
+        info = connection.run(connection.jetstream().consumer_info(consumer.stream_name, consumer.name))
+        return bool(info.num_waiting)
+    return False
+
+
+def _gunicorn(port: int) -> list[str]:
+    settings = Path(web.__file__).with_name("gunicorn.conf.py")
+    return ["-m", "gunicorn", "-c", str(settings), "--bind", f"{HOST}:{port}", "web:create_app()"]
