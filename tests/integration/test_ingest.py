@@ -1,0 +1,244 @@
+"""The ingest flow under faults that are caused: nothing lost, nothing twice, nobody delayed."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from connectors.bootstrap import bootstrap
+from connectors.embedded import EmbeddedNats, EmbeddedPostgres
+from flows import topology
+from tests.ingestion import RUNS_EQUAL_THEIR_MESSAGES, Ingest, assert_whole, payload, publish_many, subject
+from tests.servers import StreamHandle, fresh_database, fresh_stream
+from tests.waiting import wait_until
+
+MIB = 1024 * 1024
+ALL = "SELECT seq, workflow_uid, kind, content, attrs FROM workflow_comms.agent_messages ORDER BY seq"
+
+
+def test_a_message_from_a_bare_client_becomes_a_row_with_its_run(ingest: Ingest, stream: StreamHandle) -> None:
+    stream.publish(subject(kind="status"), payload(1, content="started", timestamp="2026-11-24T10:00:00Z"))
+    ingest.wait_for_rows(1)
+    assert ingest.rows(
+        "SELECT workflow_namespace, workflow_uid, workflow_name, state, messages, agents, last_content"
+        " FROM workflow_comms.runs"
+    ) == [("agents", "uid-0", "run-0", "running", 1, ["executor"], "started")]
+    ingest.wait_until_drained()
+
+
+def test_messages_that_waited_are_stored_in_the_order_of_their_runs(ingest: Ingest, stream: StreamHandle) -> None:
+    publish_many(stream, range(5_000))
+    ingest.wait_for_rows(5_000)
+    for run in range(10):
+        told = [content for _, uid, _, content, _ in ingest.rows(ALL) if uid == f"uid-{run}"]
+        assert told == [f"message {number}" for number in range(run, 5_000, 10)]
+
+
+def test_a_message_published_twice_is_one_row(ingest: Ingest, stream: StreamHandle) -> None:
+    stream.publish(subject(), payload(1))
+    ingest.wait_for_rows(1)
+    ingest.wait_until_drained()
+    ingest.kill()  # what the flow remembers is gone; the table isn't
+    ingest.start()
+    for _ in range(3):
+        stream.publish(subject(), payload(1))
+    stream.publish(subject(), payload(2))
+    ingest.wait_for_rows(2)
+    ingest.wait_until_drained()
+    assert_whole(ingest, 2)
+
+
+def test_the_flow_killed_on_the_way_loses_and_doubles_nothing(
+    stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    stream.set_ack_wait(2)
+    publish_many(stream, range(30_000))
+    ingest = Ingest(stream, database, tmp_path / "ingest.log")
+    try:
+        ingest.start()
+        for reached in (1_000, 10_000, 20_000):
+            ingest.wait_for_rows(reached)
+            ingest.kill()
+            ingest.start()
+        ingest.wait_for_rows(30_000)
+        ingest.wait_until_drained()
+        assert_whole(ingest, 30_000)
+    finally:
+        ingest.close()
+
+
+def test_sigterm_stores_and_acks_what_was_taken(ingest: Ingest, stream: StreamHandle) -> None:
+    publish_many(stream, range(30_000))
+    ingest.wait_for_rows(1)
+    assert ingest.stop() == 0
+    # Whatever was delivered is stored and acked: nothing waits for an ack wait to pass.
+    consumer = stream.consumer()
+    assert consumer.num_ack_pending == 0
+    assert consumer.delivered is not None
+    assert ingest.count() == consumer.delivered.stream_seq
+    ingest.start()
+    ingest.wait_for_rows(30_000)
+    ingest.wait_until_drained()
+    assert_whole(ingest, 30_000)
+
+
+def test_it_waits_for_postgres_and_goes_on_by_itself(
+    stream: StreamHandle, own_postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with fresh_database(own_postgres_server) as database:
+        ingest = Ingest(stream, database, tmp_path / "ingest.log")
+        try:
+            ingest.start()
+            publish_many(stream, range(1_000))
+            ingest.wait_for_rows(1_000)
+            own_postgres_server.kill()
+            publish_many(stream, range(1_000, 6_000))
+            wait_until(lambda: "waits" in ingest.log.read_text(), "a word that a batch waits")
+            assert ingest.is_running
+            own_postgres_server.start()
+            ingest.wait_for_rows(6_000)
+            ingest.wait_until_drained()
+            assert_whole(ingest, 6_000)
+            assert "back after" in ingest.log.read_text()
+        finally:
+            ingest.close()
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_a_restarted_nats_server_is_found_again(
+    how: str, own_nats_server: EmbeddedNats, database: str, tmp_path: Path
+) -> None:
+    with fresh_stream(own_nats_server) as stream:
+        ingest = Ingest(stream, database, tmp_path / "ingest.log")
+        try:
+            ingest.start()
+            publish_many(stream, range(5_000))
+            if how == "restart":
+                own_nats_server.restart()
+            else:
+                own_nats_server.kill()
+                own_nats_server.start()
+            wait_until(lambda: stream.connection.is_connected, "the test's own connection")
+            publish_many(stream, range(5_000, 6_000))
+            ingest.wait_for_rows(6_000)
+            ingest.wait_until_drained()
+            assert_whole(ingest, 6_000)
+        finally:
+            ingest.close()
+
+
+def test_a_consumer_that_comes_late_is_waited_for(stream: StreamHandle, database: str, tmp_path: Path) -> None:
+    jetstream = stream.connection.jetstream()
+    stream.connection.run(jetstream.delete_consumer(stream.name, stream.durable))
+    ingest = Ingest(stream, database, tmp_path / "ingest.log")
+    try:
+        ingest.start()
+        stream.publish(subject(), payload(1))
+        wait_until(lambda: "does it exist?" in ingest.log.read_text(), "a word that the consumer is missing")
+        stream.connection.run(bootstrap(jetstream, topology.manifests()))
+        ingest.wait_for_rows(1)
+    finally:
+        ingest.close()
+
+
+def test_bad_messages_become_dead_letters_and_delay_nobody(ingest: Ingest, stream: StreamHandle) -> None:
+    bad = {
+        "not_json": b"this is not JSON",
+        "not_an_object": b"[]",
+        "no_content": b"{}",
+        "too_large": payload(0, content="x" * (MIB + 1)),
+    }
+    for number, data in enumerate(bad.values()):
+        stream.publish(subject(), payload(number))
+        stream.publish(subject(), data)
+    stream.publish("workflow.not.a.known.shape", payload(8))
+    stream.publish(subject(), payload(9, content="a\x00b"))
+    largest = payload(10, content="")
+    stream.publish(subject(), payload(10, content="y" * (MIB - len(largest))))
+    ingest.wait_for_rows(6)
+    ingest.wait_until_drained()
+    assert ingest.is_running
+    letters = ingest.rows(
+        "SELECT reason, payload, subject, stream_seq FROM workflow_comms.dead_letters ORDER BY stream_seq"
+    )
+    assert [reason for reason, *_ in letters] == [*bad, "unknown_subject"]
+    assert [bytes(data) for _, data, *_ in letters][:4] == list(bad.values())
+    contents = [content for *_, content, _ in ingest.rows(ALL)]
+    assert contents[:5] == [*(f"message {number}" for number in range(4)), "a�b"]
+    assert len(contents[5]) == MIB - len(largest)
+
+
+def test_bytes_that_are_no_text_in_subject_and_headers_end_nothing(ingest: Ingest, stream: StreamHandle) -> None:
+    async def publish_raw() -> None:
+        client = stream.connection.client
+        data = payload(1)
+        subject_line = b"PUB workflow.general.\xff\xfe %d\r\n%s\r\n" % (len(data), data)
+        block = b"NATS/1.0 503 \xff\r\nX-Name: \xff\xfe\r\nno header\r\n: nameless\r\n\r\n"
+        data = b""
+        headers = b"HPUB %s %d %d\r\n%s%s\r\n" % (subject().encode(), len(block), len(block) + len(data), block, data)
+        await client._send_command(subject_line + headers)
+        await client.flush()
+
+    stream.connection.run(publish_raw())
+    stream.publish(subject(), payload(2))
+    ingest.wait_for_rows(2)
+    ingest.wait_until_drained()
+    ((headers,),) = ingest.rows("SELECT headers FROM workflow_comms.dead_letters")
+    # The server itself drops the words behind the version.
+    assert headers == {"X-Name": "��"}
+
+
+def test_a_row_that_postgres_refuses_is_put_aside_and_its_neighbours_stored(
+    ingest: Ingest, stream: StreamHandle, database: str
+) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "ALTER TABLE workflow_comms.agent_messages ADD CONSTRAINT no_poison CHECK (content <> 'poison')"
+        )
+    for number in range(200):
+        stream.publish(subject(), payload(number, content="poison" if number == 77 else f"message {number}"))
+    ingest.wait_for_rows(199)
+    ingest.wait_until_drained()
+    ((reason, detail, data),) = ingest.rows("SELECT reason, detail, payload FROM workflow_comms.dead_letters")
+    assert reason == "refused_by_postgres"
+    assert "no_poison" in detail
+    assert bytes(data) == payload(77, content="poison")
+    assert ingest.rows(RUNS_EQUAL_THEIR_MESSAGES) == [(0,)]
+
+
+def test_three_flows_share_one_durable(stream: StreamHandle, database: str, tmp_path: Path) -> None:
+    flows = [Ingest(stream, database, tmp_path / f"ingest-{number}.log") for number in range(3)]
+    try:
+        for flow in flows:
+            flow.start()
+        publish_many(stream, range(20_000))
+        flows[0].wait_for_rows(20_000)
+        flows[0].wait_until_drained()
+        assert_whole(flows[0], 20_000)
+        assert [flow.stop() for flow in flows] == [0, 0, 0]
+    finally:
+        for flow in flows:
+            flow.close()
+
+
+def test_two_workers_store_each_message_once(stream: StreamHandle, database: str, tmp_path: Path) -> None:
+    ingest = Ingest(stream, database, tmp_path / "ingest.log", "-w", "2")
+    try:
+        ingest.start()
+        publish_many(stream, range(10_000))
+        ingest.wait_for_rows(10_000)
+        ingest.wait_until_drained()
+        assert_whole(ingest, 10_000)
+        assert ingest.stop() == 0
+    finally:
+        ingest.close()
+
+
+def test_a_wrong_setting_ends_it_at_the_start_with_one_line(
+    stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    ingest = Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_MAX_MESSAGE_BYTES="plenty")
+    ingest.start()
+    assert ingest.process.wait(timeout=60) == 1
+    (line,) = ingest.log.read_text().splitlines()
+    assert line == "agent-comms: AGENT_COMMS_MAX_MESSAGE_BYTES: it takes a whole number of at least 1, but got 'plenty'"
