@@ -126,4 +126,4 @@ def sample(memory: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="agent-comms")

@@ -1,0 +1,48 @@
+# Everything a developer types. `make` alone lists it.
+
+VENV := .venv
+PYTHON_HERE := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench lock format clean
+.SILENT:
+
+help: ## List what can be made
+	echo "make TARGET [ARGS='…']    Python: make PYTHON=/path/to/python3.12"
+	echo
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+up: $(INSTALLED) ## Run everything on this machine; ARGS='--port 8081 --no-sample'
+	exec $(PYTHON_HERE) -m web.cli up $(ARGS)
+
+test: $(INSTALLED) ## Run all tests; ARGS='-k words tests/unit'
+	exec $(PYTHON_HERE) -m pytest $(ARGS)
+
+check: $(INSTALLED) ## Lint, format, types, and the direction of imports
+	$(PYTHON_HERE) -m ruff check .
+	$(PYTHON_HERE) -m ruff format --check .
+	$(PYTHON_HERE) -m mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(INSTALLED) ## Measure throughput and latency on this machine
+	exec $(PYTHON_HERE) -m tests.bench $(ARGS)
+
+format: $(INSTALLED) ## Put the code into its form
+	$(PYTHON_HERE) -m ruff check --fix .
+	$(PYTHON_HERE) -m ruff format .
+
+lock: $(INSTALLED) ## Pin what pyproject.toml asks for; ARGS=--upgrade takes the newest
+	printf 'hatchling\neditables\n' | \
+		$(LOCK) - --extra embedded --extra dev $(ARGS) --output-file .ci/requirements.lock >/dev/null
+	$(LOCK) $(ARGS) --constraint .ci/requirements.lock --output-file .ci/requirements-runtime.lock >/dev/null
+
+clean: ## Remove the virtual environment and every cache; the state of `up` stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml .ci/requirements.lock .ci/install
+	.ci/install
+	touch $@
