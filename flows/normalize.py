@@ -181,11 +181,13 @@ def _content(kind: str, claim: Claim) -> str:
 def _tool_in_words(kind: str, tool: dict[str, Any]) -> str:
     """Say what a tool was asked, or answered, where the message doesn't say it itself."""
     value = tool.get("output" if kind == "tool_result" else "input")
+    if isinstance(value, dict) and isinstance(value.get("command"), str):
+        value = f"$ {value['command']}"
     if isinstance(value, str) and _word(value):
         return value
     name = tool.get("name")
     words = [name] if isinstance(name, str) and _word(name) else ["tool"]
-    if value is not None and value != "":
+    if value not in (None, "", {}, []):
         words.append(msgspec.json.encode(value).decode())
     return " ".join(words)
 

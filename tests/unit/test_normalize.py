@@ -205,10 +205,20 @@ def test_a_status_without_content_is_a_status_update() -> None:
     assert row({}, "workflow.agents.n.u.agent.planner.status").content == "status update"
 
 
-def test_a_tool_call_without_content_says_what_was_called() -> None:
-    tool = {"name": "shell", "input": {"command": "ls"}}
-    message = row({"tool": tool}, "workflow.agents.n.u.agent.planner.tool_call")
-    assert message.content == 'shell {"command":"ls"}'
+@pytest.mark.parametrize(
+    ("kind", "tool", "words"),
+    [
+        ("tool_call", {"name": "shell", "input": {"command": "ls"}}, "$ ls"),
+        ("tool_call", {"name": "search", "input": {"query": "x"}}, 'search {"query":"x"}'),
+        ("tool_call", {"name": "search"}, "search"),
+        ("tool_result", {"name": "shell", "output": "3 passed"}, "3 passed"),
+        ("tool_result", {"input": {"command": "ls"}}, "tool"),
+    ],
+)
+def test_a_tool_message_without_content_says_what_was_asked_or_answered(
+    kind: str, tool: dict[str, Any], words: str
+) -> None:
+    assert row({"tool": tool}, f"workflow.agents.n.u.agent.planner.{kind}").content == words
 
 
 @pytest.mark.parametrize(
