@@ -157,7 +157,8 @@ class EmbeddedPostgres(Server):
         ]
         made = subprocess.run(words, input=self.password, capture_output=True, text=True, check=False)
         if made.returncode != 0:
-            message = f"initdb failed: {' '.join(made.stderr.split())}"
+            lines = made.stderr.strip().splitlines() or [f"exit code {made.returncode}"]
+            message = f"initdb failed: {next((line for line in lines if 'error' in line), lines[-1])}"
             raise ServerError(message)
         unfinished.rename(self.data)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+SECBIT_NO_SETUID_FIXUP = 4
 CLONE_NEWUSER = 0x10000000
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
@@ -71,15 +72,13 @@ def leave_root(folder: str) -> None:
 
 def _become(someone: pwd.struct_passwd, folder: str) -> None:
     """Take another identity, and keep the one capability that opens folders of root's."""
-    _keep(CAP_DAC_OVERRIDE)
-    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE)
+    # The kernel is not to take capabilities away because of the identity, in access(2) neither.
+    _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     _hand_over(folder, someone)
-    _prctl(PR_SET_KEEPCAPS, 1)
     os.setgroups([])
     os.setresgid(someone.pw_gid, someone.pw_gid, someone.pw_gid)
     os.setresuid(someone.pw_uid, someone.pw_uid, someone.pw_uid)
-    _keep(CAP_DAC_OVERRIDE, only=True)
-    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE)
+    _keep_only(CAP_DAC_OVERRIDE)
 
 
 def _rename_root(someone: pwd.struct_passwd) -> None:
@@ -99,16 +98,13 @@ def _hand_over(folder: str, someone: pwd.struct_passwd) -> None:
             os.chown(os.path.join(path, name), someone.pw_uid, someone.pw_gid, follow_symlinks=False)  # noqa: PTH118
 
 
-def _keep(capability: int, *, only: bool = False) -> None:
-    """Make a capability inheritable; with `only`, let go of every other one."""
+def _keep_only(capability: int) -> None:
+    """Let go of every other capability, and hand this one to the program that we become."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the low half, then the high one
-    _call("capget", header, sets)
-    if only:
-        sets[:] = [0] * 6
-        sets[0] = sets[1] = 1 << capability
-    sets[2] |= 1 << capability
+    # Effective, permitted, inheritable: the low half of each, then the high one.
+    sets = (ctypes.c_uint32 * 6)(*[1 << capability] * 3, 0, 0, 0)
     _call("capset", header, sets)
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
 
 
 def _prctl(option: int, *arguments: int) -> None:
@@ -133,7 +129,8 @@ def main(arguments: list[str]) -> NoReturn:
         if folder:
             leave_root(folder)
     except (OSError, LookupError, AttributeError) as error:
-        sys.exit(f"{Path(command[0]).name} doesn't run as root, and becoming another user failed: {error}")
+        program = Path(command[0]).name
+        sys.exit(f"{program}: error: it refuses to run as root, and this system lets root become nobody else ({error})")
     # Last, since a new identity clears it.
     die_with_parent(int(parent), int(number))
     os.execv(command[0], command)  # noqa: S606  # no shell is what we want
