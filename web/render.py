@@ -1,0 +1,199 @@
+"""Events and runs as HTML fragments: the one place where a message gets its looks.
+
+Pure functions: the first page, a live update and "earlier messages" all show
+what these return. Everything a publisher may have written is escaped or sanitized.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, Template
+
+from flows.message import CHANNEL_GENERAL, DEFAULT_NAMESPACE, PERSON, Event
+from web import ansi, block, fold, mark, markdown, tool, words
+from web.queries import RunRow
+
+_TOOL_KINDS = ("tool_call", "tool_result")
+# A status of more than this is a text, not a word on a line.
+_STATUS_LENGTH = 160
+_QUIET_LENGTH = 600
+_EXCERPT = 240
+# A change of so few lines is shown at once.
+_SMALL_DIFF = 24
+
+
+def message_html(event: Event, *, continues: bool = False, joined: bool = False, whole: bool = False) -> str:
+    """Return a message as an `<article>`.
+
+    Args:
+        event: the stored message.
+        continues: the message above is the same agent's, who need not be named again.
+        joined: the message above is the tool call of which this is the result.
+        whole: nothing is folded or left out, however long it is.
+    """
+    shape = _shape(event)
+    view = _view(event, shape, whole)
+    classes = [f"is-{shape}", f"hue-{mark.hue(event.agent_id)}", *(["same"] * continues), *(["joined"] * joined)]
+    return _template("_message.html").render(
+        event=event, shape=shape, classes=" ".join(classes), stamp=stamp(event.timestamp), link=_link(event), **view
+    )
+
+
+def timeline_html(events: Iterable[Event]) -> str:
+    """Return messages in reading order, with a line where a day begins."""
+    parts: list[str] = []
+    before: Event | None = None
+    for event in events:
+        if before is None or event.timestamp.date() != before.timestamp.date():
+            parts.append(_template("_day.html").render(day=event.timestamp.astimezone(UTC)))
+            continues = False
+        else:
+            continues = _continues(before, event)
+        joined = before is not None and continues and _joins(before, event)
+        parts.append(message_html(event, continues=continues, joined=joined))
+        before = event
+    return "".join(parts)
+
+
+def run_html(run: RunRow, now: datetime | None = None) -> str:
+    """Return a run as an `<li>` of the list of runs."""
+    return _template("_run.html").render(run=run, now=now or datetime.now(UTC), words=run_words(run))
+
+
+def run_words(run: RunRow) -> str:
+    """Return the last words of a run on one line."""
+    return _excerpt(markdown.plain(ansi.strip((run.last_content or "")[:2_000])))
+
+
+def run_url(namespace: str, uid: str) -> str:
+    """Return the page of a run, whatever other runs share its name."""
+    query = "" if namespace == DEFAULT_NAMESPACE else "?" + urlencode({"workflowNamespace": namespace})
+    return f"/agents/{quote(uid, safe='')}{query}"
+
+
+def stamp(moment: datetime) -> str:
+    """Return a time whose text sorts as the time does."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("web"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False
+    )
+    install(environment)
+    return environment
+
+
+def install(environment: Environment) -> None:
+    """Give an environment what the templates of this package use."""
+    environment.globals.update(
+        hue=mark.hue,
+        letter=mark.letter,
+        count=words.count,
+        span=words.span,
+        ago=words.ago,
+        stamp=stamp,
+        run_url=run_url,
+        run_html=run_html,
+    )
+
+
+@cache
+def _template(name: str) -> Template:
+    return _environment().get_template(name)
+
+
+def _shape(event: Event) -> str:
+    """Return the form a message is shown in."""
+    if event.kind == "error":
+        return "error"
+    if event.kind in _TOOL_KINDS:
+        return "call" if event.kind == "tool_call" else "result"
+    item = event.attrs.get("item_type") or event.attrs.get("itemType")
+    if item == "reasoning":
+        return "reasoning"
+    if event.kind == "status":
+        if item == "todo_list" or _is_list(event.content):
+            return "todo"
+        return "status" if len(event.content) <= _STATUS_LENGTH and "\n" not in event.content.strip() else "note"
+    if event.kind == "log" or ansi.has_escape(event.content):
+        return "log"
+    return "person" if event.role == "user" or event.agent_id == PERSON else "message"
+
+
+def _view(event: Event, shape: str, whole: bool) -> dict[str, Any]:
+    if shape in ("call", "result"):
+        return _tool_view(event, whole)
+    content = event.content
+    preview = not whole and len(content) > fold.WHOLE
+    if shape in ("error", "log"):
+        return {"blocks": [block.text(content, whole=whole)]}
+    if shape == "status":
+        return {"line": " ".join(ansi.strip(content).split())}
+    if preview:
+        return {"body": markdown.html(fold.first(content).shown), "size": len(content), "preview": True}
+    body = markdown.html(ansi.strip(content), whole=whole)
+    if shape == "todo":
+        boxes = content.count("- [")
+        return {"body": body, "done": content.lower().count("- [x]"), "boxes": boxes}
+    if shape == "reasoning" and len(content) > _QUIET_LENGTH and not whole:
+        return {"body": body, "gist": _excerpt(markdown.plain(content))}
+    return {"body": body}
+
+
+def _tool_view(event: Event, whole: bool) -> dict[str, Any]:
+    read = tool.read(event)
+    is_result = event.kind == "tool_result"
+    blocks = block.source(read.source, whole=whole)
+    results = block.output(read.output, whole=whole) if is_result else []
+    gist = tool.gist(read.output) if is_result else ""
+    if not whole and isinstance(read.output, str) and ansi.strip(read.output).strip() == gist:
+        # The line says it all.
+        results = []
+    added = sum(b.added for b in (*blocks, *results))
+    removed = sum(b.removed for b in (*blocks, *results))
+    small_diff = 0 < added + removed <= _SMALL_DIFF
+    return {
+        "tool": read,
+        # The call above shows what was asked.
+        "blocks": [] if is_result and not whole else blocks,
+        "results": results,
+        "gist": gist,
+        "open": whole or small_diff or (is_result and read.outcome == "wrong"),
+        "added": added,
+        "removed": removed,
+    }
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1].rstrip() + "…"
+
+
+def _is_list(content: str) -> bool:
+    lines = [line for line in content[:4_000].splitlines() if line.strip()]
+    return bool(lines) and all(line.lstrip().lower().startswith(("- [ ]", "- [x]", "* [ ]", "* [x]")) for line in lines)
+
+
+def _continues(before: Event, event: Event) -> bool:
+    same = before.agent_id == event.agent_id and before.workflow_uid == event.workflow_uid
+    # A line of status is no speech; and behind `person` there may be two of them.
+    return same and event.agent_id != PERSON and _shape(before) != "status"
+
+
+def _joins(before: Event, event: Event) -> bool:
+    if before.kind != "tool_call" or event.kind != "tool_result":
+        return False
+    call, result = tool.read(before), tool.read(event)
+    return call.name == result.name and (call.call == result.call or not result.call or not call.call)
+
+
+def _link(event: Event) -> str:
+    """Return the page that shows this message alone and whole."""
+    if event.channel == CHANNEL_GENERAL:
+        return f"/agents/general/message/{event.seq}"
+    path, _, query = run_url(event.workflow_namespace, event.workflow_uid or event.workflow_name or "-").partition("?")
+    return f"{path}/message/{event.seq}" + (f"?{query}" if query else "")

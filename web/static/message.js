@@ -1,0 +1,5 @@
+// One message by itself: its time in the reader's zone.
+
+import { localize } from "./time.js";
+
+localize(document);
