@@ -5,12 +5,13 @@ Where the two differ the subject wins, and the claim is kept in `attrs.claimed`.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from connectors.delivery import Delivery, JetStreamMessage
+from connectors.delivery import JetStreamMessage
 from flows import identity
 from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, DEFAULT_NAMESPACE, PERSON, Message
@@ -32,7 +33,13 @@ RESERVED_ATTRS = frozenset({"claimed", "identity", "redacted", "timestamp_given"
 
 
 class Identity(Struct, frozen=True, gc=False):
-    """Who speaks, in which workflow, and what the payload claimed beyond that."""
+    """Who speaks, in which workflow, and what the payload claimed beyond that.
+
+    Attributes:
+        word: whose word it is, where it isn't the subject's alone.
+        scope: what the message's key begins with.
+        claimed: shared by all messages of the same identity; never changed.
+    """
 
     namespace: str
     uid: str | None
@@ -40,6 +47,7 @@ class Identity(Struct, frozen=True, gc=False):
     agent: str
     kind: str
     word: str | None
+    scope: str
     claimed: dict[str, str]
 
 
@@ -50,7 +58,6 @@ def normalize(message: JetStreamMessage, max_bytes: int) -> Message | DeadLetter
         message: as it was delivered.
         max_bytes: a larger payload is refused.
     """
-    delivery = message.delivery()
     try:
         if len(message.data) > max_bytes:
             detail = f"The message has {len(message.data):,} bytes; {max_bytes:,} are allowed."
@@ -58,13 +65,14 @@ def normalize(message: JetStreamMessage, max_bytes: int) -> Message | DeadLetter
         subject = parse(message.subject)
         if subject is None:
             raise UnfitError(Reason.UNKNOWN_SUBJECT, "The subject has no shape that is known.")
-        return _row(subject, read(message.data), delivery, message)
+        return _row(subject, read(message.data), message)
     except UnfitError as unfit:
-        return dead_letter(message, delivery, unfit)
+        return dead_letter(message, unfit)
 
 
-def dead_letter(message: JetStreamMessage, delivery: Delivery, unfit: UnfitError) -> DeadLetter:
+def dead_letter(message: JetStreamMessage, unfit: UnfitError) -> DeadLetter:
     """Return what is kept of a message that cannot become a row."""
+    delivery = message.delivery()
     return DeadLetter(
         subject=storable(message.subject),
         headers={storable(name): storable(value) for name, value in message.headers.items()},
@@ -78,27 +86,33 @@ def dead_letter(message: JetStreamMessage, delivery: Delivery, unfit: UnfitError
     )
 
 
-def _row(subject: Subject, claim: Claim, delivery: Delivery, message: JetStreamMessage) -> Message:
-    who = _identify(subject, claim)
-    _check_lengths(who, claim)
+def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
+    who = _identify(
+        subject,
+        claim.workflow_namespace,
+        claim.workflow_name,
+        claim.workflow_uid,
+        claim.agent_id,
+        claim.kind,
+        claim.channel,
+    )
     content = _content(who.kind, claim)
     given = _time(claim.timestamp)
-    timestamp = given or delivery.stored_time
     return Message(
         workflow_uid=who.uid,
         workflow_name=who.name,
         workflow_namespace=who.namespace,
-        run_id=_word(claim.run_id),
-        step_id=_word(claim.step_id),
+        run_id=_name("run_id", claim.run_id),
+        step_id=_name("step_id", claim.step_id),
         agent_id=who.agent,
         role=claim.role if claim.role in ROLES else default_role(who.kind),
         kind=who.kind,
-        timestamp=timestamp,
+        timestamp=given or message.delivery().stored_time,
         channel=subject.channel,
-        stage=_word(claim.stage),
+        stage=_name("stage", claim.stage),
         content=content,
         attrs=_attrs(subject, claim, who, usable_time=given is not None),
-        dedupe_key=_key(subject, claim, who, given, content, delivery),
+        dedupe_key=_key(claim, who, given, content, message),
         origin=message,
     )
 
@@ -115,56 +129,68 @@ def _word(text: str | None) -> str | None:
     return text if text and not text.isspace() else None
 
 
-def _identify(subject: Subject, claim: Claim) -> Identity:
+# Messages of one agent in one run claim the same, and are most of what comes.
+@lru_cache(maxsize=16_384)
+def _identify(
+    subject: Subject,
+    namespace: str | None,
+    name: str | None,
+    uid: str | None,
+    agent: str | None,
+    kind: str | None,
+    channel: str | None,
+) -> Identity:
+    """Settle who speaks, from the subject and the payload's claims."""
     claimed: dict[str, str] = {}
 
     def settle(field: str, sure: str | None, said: str | None) -> str | None:
         """Take the subject's word, else the payload's; note where they differ."""
         said = _word(said)
         if sure is None:
-            return said
+            return _name(field, said)
         if said is not None and said != sure:
             claimed[field] = said
-        return sure
+        return _name(field, sure)
 
-    namespace = settle("workflow_namespace", subject.namespace, claim.workflow_namespace)
-    name = settle("workflow_name", subject.name, claim.workflow_name)
-    uid = settle("workflow_uid", subject.uid, claim.workflow_uid) or name
-    agent = settle("agent_id", subject.agent, claim.agent_id)
+    namespace = settle("workflow_namespace", subject.namespace, namespace)
+    name = settle("workflow_name", subject.name, name)
+    uid = settle("workflow_uid", subject.uid, uid) or name
+    agent = settle("agent_id", subject.agent, agent)
     if agent == PERSON and subject.agent != PERSON:
         # Only the web speaks for people, on subjects that nobody else may publish on.
         claimed["agent_id"] = PERSON
         agent = UNKNOWN_AGENT
-    kind = settle("kind", subject.kind, claim.kind) or DEFAULT_KIND
-    settle("channel", subject.channel, claim.channel)
+    kind = settle("kind", subject.kind, kind) or DEFAULT_KIND
+    settle("channel", subject.channel, channel)
     if subject.channel == CHANNEL_RUN and uid is None:
         raise UnfitError(Reason.NO_WORKFLOW, "Neither the subject nor the payload names a workflow.")
+    word = "claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority
+    namespace = namespace or DEFAULT_NAMESPACE
+    domain = CHANNEL_RUN if subject.channel == CHANNEL_RUN else f"{CHANNEL_GENERAL}/{word}"
     return Identity(
-        namespace=namespace or DEFAULT_NAMESPACE,
+        namespace=namespace,
         uid=uid,
         name=name or uid,
         agent=agent or UNKNOWN_AGENT,
         kind=kind,
-        word="claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority,
+        word=word,
+        scope=identity.scope(domain, namespace, uid),
         claimed=claimed,
     )
 
 
-def _check_lengths(who: Identity, claim: Claim) -> None:
-    names = {
-        "workflow_namespace": who.namespace,
-        "workflow_uid": who.uid,
-        "workflow_name": who.name,
-        "agent_id": who.agent,
-        "kind": who.kind,
-        "run_id": claim.run_id,
-        "step_id": claim.step_id,
-        "stage": claim.stage,
-    }
-    for field, value in names.items():
-        if value is not None and len(value) > MAX_NAME:
-            detail = f"`{field}` has {len(value):,} characters; {MAX_NAME} are allowed."
-            raise UnfitError(Reason.NAME_TOO_LONG, detail)
+def _name(field: str, text: str | None) -> str | None:
+    """Return a name, None for white space alone.
+
+    Raises:
+        UnfitError: it is too long for an index.
+    """
+    if text is None or text.isspace() or not text:
+        return None
+    if len(text) > MAX_NAME:
+        detail = f"`{field}` has {len(text):,} characters; {MAX_NAME} are allowed."
+        raise UnfitError(Reason.NAME_TOO_LONG, detail)
+    return text
 
 
 def _content(kind: str, claim: Claim) -> str:
@@ -198,38 +224,41 @@ def _time(text: str | None) -> datetime | None:
         return None
     try:
         time = msgspec.convert(text, datetime)
-        return time.astimezone(UTC) if time.tzinfo else None
+        if time.tzinfo is None:
+            return None
+        return time if time.tzinfo is UTC else time.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError, ValueError):
         return None
 
 
 def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) -> dict[str, Any]:
-    attrs = dict(claim.attrs or {})
-    forged = {name: attrs.pop(name) for name in RESERVED_ATTRS & attrs.keys()}
+    attrs = claim.attrs or {}
+    if not RESERVED_ATTRS.isdisjoint(attrs):
+        forged = {name: attrs.pop(name) for name in RESERVED_ATTRS & attrs.keys()}
+        attrs["forged"] = forged
     if claim.tool:
         attrs["tool"] = claim.tool
     if claim.status:
         attrs.setdefault("status", claim.status)
     attrs["runtime"] = subject.runtime or _word(claim.runtime) or DEFAULT_RUNTIME
-    notes: dict[str, Any] = {
-        "message_id": claim.message_id,
-        "identity": who.word,
-        "claimed": who.claimed,
-        "timestamp_given": None if usable_time else claim.timestamp,
-        "role_given": None if claim.role in ROLES else claim.role,
-        "forged": forged,
-    }
-    attrs.update((name, value) for name, value in notes.items() if value)
+    if claim.message_id:
+        attrs["message_id"] = claim.message_id
+    if who.word:
+        attrs["identity"] = who.word
+    if who.claimed:
+        attrs["claimed"] = who.claimed
+    if claim.timestamp and not usable_time:
+        attrs["timestamp_given"] = claim.timestamp
+    if claim.role and claim.role not in ROLES:
+        attrs["role_given"] = claim.role
     return attrs
 
 
-def _key(
-    subject: Subject, claim: Claim, who: Identity, given: datetime | None, content: str, delivery: Delivery
-) -> str:
-    domain = CHANNEL_RUN if subject.channel == CHANNEL_RUN else f"{CHANNEL_GENERAL}/{who.word}"
+def _key(claim: Claim, who: Identity, given: datetime | None, content: str, message: JetStreamMessage) -> str:
     message_id = _word(claim.message_id)
     if message_id:
-        return identity.key_of_id(domain, who.namespace, who.uid, message_id)
+        return identity.key_of_id(who.scope, message_id)
     if given:
-        return identity.key_of_content(domain, who.namespace, who.uid, who.agent, who.kind, given, content)
+        return identity.key_of_content(who.scope, who.agent, who.kind, given, content)
+    delivery = message.delivery()
     return identity.key_of_place(delivery.stream_seq, delivery.stored_at)

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
+Heartbeat = Annotated[int, Meta(ge=1, le=15)]
 Auth = Literal["none", "token", "proxy"]
 LogFormat = Literal["logfmt", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -73,6 +74,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_stale_minutes: Annotated[
         Count, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")
     ] = 15
+    agent_comms_heartbeat_seconds: Annotated[
+        Heartbeat, setting("Web: how often a quiet live connection says that it is alive, in seconds.")
+    ] = 10
+    agent_comms_stream_minutes: Annotated[
+        Count, setting("Web: the longest life of a live connection; its client then comes again, in minutes.")
+    ] = 30
     agent_comms_log_format: Annotated[LogFormat, setting("How log lines are written.")] = "logfmt"
     agent_comms_log_level: Annotated[LogLevel, setting("The least level that is logged.")] = "info"
 

@@ -112,7 +112,7 @@ def _keep_refused(cursor: Cursor[Any], item: Message | Duplicate, error: psycopg
     if origin is None:
         raise error
     unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, " ".join(str(error).split()))
-    letter = dead_letter(origin, origin.delivery(), unfit)
+    letter = dead_letter(origin, unfit)
     cursor.execute(_statement("insert_dead_letter"), dict(zip(DEAD_LETTERS.columns, letter_row(letter), strict=True)))
 
 
