@@ -48,6 +48,7 @@ class EmbeddedNats(Server):
     def __init__(self, folder: Path, port: int | None = None, *, settings: str = "") -> None:
         super().__init__(folder, port)
         self._settings = settings
+        self._server_name = f"agent-comms-{secrets.token_hex(4)}"
 
     @property
     def url(self) -> str:
@@ -64,6 +65,7 @@ class EmbeddedNats(Server):
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = (
             f'listen: "{HOST}:{self.port}"',
+            f'server_name: "{self._server_name}"',
             f"max_payload: {MAX_PAYLOAD}",
             f"jetstream {{ store_dir: {_quoted(self.folder)}, max_file_store: {NATS_STORE} }}",
             self._settings,
@@ -82,10 +84,10 @@ class EmbeddedNats(Server):
         return [*launcher(end_with=self.stop_signal), str(program), "-c", str(self._config_file)]
 
     def is_ready(self) -> bool:
-        """Say whether a client is greeted."""
+        """Say whether a client is greeted, by this server and no other."""
         try:
             with socket.create_connection((HOST, self.port), timeout=1) as connection:
-                return connection.recv(4) == b"INFO"
+                return self._server_name.encode() in connection.recv(4096)
         except OSError:
             return False
 
@@ -158,7 +160,8 @@ class EmbeddedPostgres(Server):
         made = subprocess.run(words, input=self.password, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             lines = made.stderr.strip().splitlines() or [f"exit code {made.returncode}"]
-            message = f"initdb failed: {next((line for line in lines if 'error' in line), lines[-1])}"
+            line = next((line for line in lines if "error" in line), lines[-1])
+            message = f"initdb failed: {line.removeprefix('initdb: error: ')}"
             raise ServerError(message)
         unfinished.rename(self.data)
 

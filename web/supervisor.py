@@ -132,11 +132,12 @@ class Supervisor:
         self._impatient = False
 
     def __enter__(self) -> Self:
-        _adopt_orphans()
+        _adopt_orphans(yes=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
+        _adopt_orphans(yes=False)
 
     def start(self, program: Program) -> None:
         """Start a program, and start it again whenever it ends."""
@@ -265,10 +266,10 @@ def _how(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _adopt_orphans() -> None:
+def _adopt_orphans(*, yes: bool) -> None:
     """Have what our programs leave behind become our children, so that it can be found; on Linux."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
 
 
 def _children_of_ours() -> Iterator[int]:
