@@ -59,15 +59,13 @@ class JetStreamAcks:
         connection.close()
 
     def _send(self, replies: Sequence[str], word: bytes) -> None:
+        if not replies:
+            return
         if self._connection is None:
             message = "acks are sent between open() and close()"
             raise RuntimeError(message)
-        self._connection.submit(self._publish(self._connection, replies, word)).add_done_callback(_note_failure)
-
-    @staticmethod
-    async def _publish(connection: NatsConnection, replies: Sequence[str], word: bytes) -> None:
-        for reply in replies:
-            await connection.client.publish(reply, word)
+        sent = self._connection.submit(self._connection.client.publish_each(replies, word))
+        sent.add_done_callback(_note_failure)
 
 
 def _note_failure(done: "Future[None]") -> None:

@@ -6,7 +6,7 @@ at each redelivery anew. It also hands each message through a queue and a task, 
 costs more than everything else on the way to a dataflow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from nats.aio.client import Client, Srv
@@ -32,6 +32,17 @@ class TolerantClient(Client):
         subscription = await self.subscribe(subject, cb=_never)
         self._raw[subscription._id] = callback  # noqa: SLF001 - the server's number of it has no public name
         return subscription
+
+    async def publish_each(self, subjects: Sequence[str], payload: bytes) -> None:
+        """Publish one payload on many subjects as one write.
+
+        Args:
+            subjects: as a server sent them (reply subjects); they are not checked again.
+            payload: short, the same for all.
+        """
+        tail = b" %d\r\n%s\r\n" % (len(payload), payload)
+        await self._send_command(b"".join([b"PUB " + subject.encode() + tail for subject in subjects]))
+        await self._flush_pending()
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
