@@ -1,0 +1,327 @@
+"""What a message and a run look like."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.events import NOON, event, run, shell
+from tests.unit.markup import Markup, Tag
+from web.render import message_html, run_html, timeline_html
+
+
+def shown(*events: object, **options: bool) -> Markup:
+    return Markup(message_html(*events, **options))  # type: ignore[arg-type]
+
+
+def article(markup: Markup) -> Tag:
+    (found,) = markup.all("article")
+    return found
+
+
+def test_a_message_is_one_element_that_says_which_it_is() -> None:
+    attributes = article(shown(event(seq=42, kind="message", agent_id="reviewer"))).attributes
+    assert attributes["data-seq"] == "42"
+    assert attributes["data-kind"] == "message"
+    assert attributes["data-agent"] == "reviewer"
+    assert attributes["data-timestamp"] == "2026-03-05T12:00:00.250000Z"
+    assert attributes["id"] == "m-42"
+
+
+def test_only_one_element_of_a_message_carries_its_number() -> None:
+    assert sum("data-seq" in tag.attributes for tag in shown(shell("ls", output="a\nb\nc")).tags) == 1
+
+
+def test_markdown_is_rendered() -> None:
+    markup = shown(event("**Two** things:\n\n1. `one`\n2. [two](https://example.org/a?b=1&c=2)"))
+    assert [tag.words for tag in markup.all("li")] == ["one", "two"]
+    assert markup.all("strong")[0].words == "Two"
+    (link,) = [tag for tag in markup.all("a") if "rel" in tag.attributes]
+    assert link.attributes["href"] == "https://example.org/a?b=1&c=2"
+    assert "noreferrer" in link.attributes["rel"]
+
+
+def test_a_plain_address_becomes_a_link_without_the_full_stop() -> None:
+    markup = shown(event("See https://example.org/a_(b)_c. Then (https://example.org/d)!"))
+    links = [tag.attributes["href"] for tag in markup.all("a") if "rel" in tag.attributes]
+    assert links == ["https://example.org/a_(b)_c", "https://example.org/d"]
+
+
+def test_a_link_to_a_file_is_text_that_tells_the_path() -> None:
+    markup = shown(event("The fix is in [store.py](/workspace/store.py)."))
+    (path,) = markup.having("path")
+    assert (path.name, path.attributes["title"], path.words) == ("span", "/workspace/store.py", "store.py")
+
+
+def test_code_is_highlighted_with_classes() -> None:
+    markup = shown(event("```python\ndef one():\n    return 1\n```"))
+    assert {tag.words for tag in markup.having("s-k")} == {"def", "return"}
+    assert markup.all("pre")[0].text[0] == "def"
+
+
+def test_headings_never_compete_with_the_page() -> None:
+    markup = shown(event("# One\n\n## Two\n\n###### Six"))
+    assert [tag.attributes["class"] for tag in markup.all("h3")] == ["as-h1", "as-h2", "as-h6"]
+    assert markup.names.isdisjoint({"h1", "h2", "h4", "h5", "h6"})
+
+
+def test_a_fenced_diff_is_a_diff() -> None:
+    markup = shown(event("```diff\n@@ -1 +1 @@\n-old\n+new\n```"))
+    assert markup.having("d-add")[0].text == ["+new\n"]
+    assert markup.having("d-del")[0].attributes["data-n"] == "1"
+
+
+def test_a_to_do_list_is_a_list_with_boxes_and_a_tally() -> None:
+    markup = shown(event("- [x] read\n- [x] **think**\n- [ ] write", "status", attrs={"item_type": "todo_list"}))
+    assert [tag.attributes["aria-label"] for tag in markup.having("box")] == ["done", "done", "open"]
+    assert [tag.words for tag in markup.all("li")] == ["read", "think", "write"]
+    assert markup.having("tally")[0].words == "2 of 3 done"
+
+
+def test_a_status_of_nothing_but_boxes_is_a_to_do_list_too() -> None:
+    assert "is-todo" in article(shown(event("- [ ] write", "status"))).attributes["class"]
+
+
+def test_a_status_is_a_word_on_a_line() -> None:
+    markup = shown(event("Turn 1 started", "status"))
+    assert "is-status" in article(markup).attributes["class"]
+    assert markup.having("line")[0].words == "planner Turn 1 started"
+
+
+def test_a_long_status_is_a_text() -> None:
+    assert "is-note" in article(shown(event("word " * 60, "status"))).attributes["class"]
+
+
+def test_reasoning_is_quiet_and_folds_when_it_is_long() -> None:
+    short = shown(event("I wonder.", attrs={"item_type": "reasoning"}))
+    long = shown(event("**Where is it?**\n\n" + "Here or there. " * 60, attrs={"item_type": "reasoning"}))
+    assert "is-reasoning" in article(short).attributes["class"]
+    assert not short.all("details")
+    assert long.all("summary")[0].words.startswith("Where is it?")
+
+
+def test_an_error_stands_in_full_and_says_so() -> None:
+    markup = shown(event("It broke.\nBadly.", "error"))
+    assert "is-error" in article(markup).attributes["class"]
+    assert markup.having("alarm")[0].words == "Error"
+    assert "".join(markup.having("term")[0].text).strip() == "It broke.\nBadly."
+
+
+def test_a_tool_call_is_one_line_of_what_was_asked() -> None:
+    markup = shown(shell("pytest -q", "tool_call", "$ pytest -q"))
+    assert markup.having("tool")[0].words == "shell"
+    assert markup.having("asked")[0].words == "pytest -q"
+    assert not markup.all("details")
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ({"command": "bash -lc 'ls -la'"}, "ls -la"),
+        ({"command": ["bash", "-lc", "ls -la"]}, "ls -la"),
+        ({"command": ["git", "commit", "-m", "two words"]}, "git commit -m 'two words'"),
+        ({"query": "who\n  asks"}, "who asks"),
+        ({"path": "a.py", "content": "x"}, "a.py"),
+        ({"changes": [{"path": "a.py"}, {"path": "b.py"}, {"path": "c.py"}]}, "a.py and 2 more"),
+        ({"changes": {"a.py": {"add": {}}}}, "a.py"),
+        ({"number": 1}, '{"number": 1}'),
+        ("words", "words"),
+        ([1, 2], "1 2"),
+        (None, "from the content"),
+    ],
+)
+def test_what_was_asked_is_found_in_any_input(source: object, asked: str) -> None:
+    call = event("from the content", "tool_call", tool={"name": "any", "input": source})
+    assert shown(call).having("asked")[0].words == asked
+
+
+def test_a_result_shows_its_last_line_its_time_and_its_end() -> None:
+    markup = shown(shell("pytest", output="one\n\x1b[32mtwo passed\x1b[0m\n", exit_code=0, duration_ms=4_120))
+    assert markup.having("gist")[0].words == "two passed"
+    assert markup.having("took")[0].words == "4.1 s"
+    assert markup.having("outcome")[0].words == "exit 0"
+    assert "open" not in markup.all("details")[0].attributes
+
+
+def test_a_failure_stands_open_with_its_exit_code() -> None:
+    markup = shown(shell("pytest", output="one\ntwo failed\n", exit_code=1, status="failed"))
+    assert markup.having("outcome")[0].words == "exit 1"
+    assert "is-wrong" in markup.having("outcome")[0].attributes["class"]
+    assert "open" in markup.all("details")[0].attributes
+
+
+def test_a_declined_command_says_so() -> None:
+    assert shown(shell("rm -rf /", status="declined")).having("outcome")[0].words == "declined"
+
+
+def test_colours_of_a_terminal_become_classes() -> None:
+    markup = shown(shell("x", output="\x1b[1;31mred\x1b[0m and\nplain", exit_code=1))
+    assert markup.having("f1")[0].words == "red"
+    assert "a1" in markup.having("f1")[0].attributes["class"]
+    assert "\x1b" not in message_html(shell("x", output="\x1b[1;31mred\x1b[0m and\nplain"))
+
+
+def test_long_output_shows_its_end_and_unfolds() -> None:
+    lines = [f"line {number}" for number in range(5_067)]
+    markup = shown(shell("seq", output="\n".join(lines)))
+    assert "Showing the last 12 of 5,067 lines" in markup.having("when-closed")[0].words
+    hidden, visible = markup.having("term")
+    assert "".join(visible.text).strip().split("\n") == lines[-12:]
+    assert "".join(hidden.text + visible.text).split() == " ".join(lines).split()
+
+
+def test_output_too_large_for_a_page_is_a_link_to_the_whole() -> None:
+    html = message_html(shell("cat", output="0123456789\n" * 20_000, exit_code=0))
+    assert len(html) < 10_000
+    markup = Markup(html)
+    assert [tag.attributes["href"] for tag in markup.all("a") if tag.words == "Open the whole"] == [
+        "/agents/uid-1/message/7"
+    ]
+    assert len(message_html(shell("cat", output="0123456789\n" * 20_000), whole=True)) > 200_000
+
+
+def test_a_giant_message_is_a_preview_with_a_link_to_the_whole() -> None:
+    giant = event("word " * 100_000)
+    html = message_html(giant)
+    assert len(html) < 10_000
+    assert "The beginning of 500,000 characters" in Markup(html).having("more")[0].words
+    assert len(message_html(giant, whole=True)) > 500_000
+
+
+def test_a_long_message_folds_after_its_beginning() -> None:
+    text = "\n\n".join(f"Paragraph {number}: " + "word " * 50 for number in range(80))
+    markup = shown(event(text))
+    (rest,) = markup.all("details")
+    first = [tag for tag in markup.all("p") if tag.words.startswith("Paragraph")]
+    assert len(first) == 80
+    assert 15 < len(first) - sum(tag.words in rest.words for tag in first) < 40
+
+
+def test_code_that_is_cut_by_the_fold_stays_code() -> None:
+    text = "```python\n" + "x = 1  # <b>\n" * 1_500 + "```\n\nAfterwards."
+    markup = shown(event(text))
+    assert "".join("".join(tag.text) for tag in markup.all("code")).count("x = 1") == 1_500
+    assert markup.all("p")[-1].words == "Afterwards."
+
+
+def test_a_small_diff_is_open_and_counted() -> None:
+    diff = "--- a/x.py\n+++ b/x.py\n@@ -1,2 +1,3 @@\n same\n-old\n+new\n+more\n"
+    markup = shown(event(diff, "tool_result", tool={"name": "apply_patch", "input": {"path": "x.py"}, "output": diff}))
+    assert "open" in markup.all("details")[0].attributes
+    assert markup.having("sum")[0].words == "+2 \N{MINUS SIGN}1"
+    assert markup.having("gist")[0].words == "1 file changed"
+    assert [tag.attributes["data-n"] for tag in markup.having("d-add")] == ["2", "3"]
+    assert "".join("".join(tag.text) for tag in markup.having("diff")).strip() == diff.strip()
+
+
+def test_json_is_pretty() -> None:
+    markup = shown(event("x", "tool_result", tool={"name": "ask", "output": {"a": [1, {"b": None}]}}))
+    assert (
+        "".join(markup.having("json")[0].text).strip() == '{\n  "a": [\n    1,\n    {\n      "b": null\n    }\n  ]\n}'
+    )
+
+
+def test_texts_of_an_input_are_shown_as_they_are() -> None:
+    source = {"path": "a.py", "content": "one\ntwo\n", "mode": 420}
+    markup = shown(event("write a.py", "tool_call", tool={"name": "write", "input": source}))
+    assert [tag.words for tag in markup.having("label")] == ["path", "content", "mode"]
+    assert "".join(markup.having("term")[1].text).strip() == "one\ntwo"
+
+
+def test_empty_output_says_so() -> None:
+    assert shown(shell("true", content=" ", output="", exit_code=0)).having("gist")[0].words == "no output"
+
+
+def test_the_agent_is_named_once_while_it_goes_on() -> None:
+    markup = Markup(timeline_html([event("a"), event("b"), event("c", agent_id="executor"), event("d")]))
+    assert ["same" in tag.attributes["class"] for tag in markup.all("article")] == [False, True, False, False]
+
+
+def test_after_a_status_the_agent_is_named_again() -> None:
+    markup = Markup(timeline_html([event("Turn 1 started", "status"), event("b")]))
+    assert ["same" in tag.attributes["class"] for tag in markup.all("article")] == [False, False]
+
+
+def test_a_result_joins_its_call() -> None:
+    call, result = shell("ls", "tool_call", "$ ls"), shell("ls", output="a")
+    other = shell("pwd", output="/")
+    joined = [
+        "joined" in tag.attributes["class"] for tag in Markup(timeline_html([call, result, other])).all("article")
+    ]
+    assert joined == [False, True, False]
+    apart = Markup(timeline_html([call, other, result])).all("article")
+    assert not any("joined" in tag.attributes["class"] for tag in apart)
+
+
+def test_a_call_id_joins_what_the_input_does_not() -> None:
+    call = event("ask", "tool_call", tool={"name": "ask", "input": {"q": 1}}, attrs={"item_id": "item_3"})
+    result = event("yes", "tool_result", tool={"name": "ask"}, attrs={"item_id": "item_3"})
+    assert "joined" in Markup(timeline_html([call, result])).all("article")[1].attributes["class"]
+
+
+def test_a_day_begins_with_a_line() -> None:
+    markup = Markup(timeline_html([event("a"), event("b", timestamp=NOON + timedelta(days=1))]))
+    assert [tag.words for tag in markup.having("day")] == ["Thursday, 5 March 2026", "Friday, 6 March 2026"]
+
+
+def test_in_the_general_channel_a_message_names_its_run() -> None:
+    markup = shown(event(channel="general", workflow_namespace="research"))
+    (where,) = markup.having("where")
+    assert where.attributes["href"] == "/agents/uid-1?workflowNamespace=research"
+    assert where.words == "mend-the-importer"
+    assert not shown(event()).having("where")
+
+
+def test_what_is_not_as_it_was_published_is_marked() -> None:
+    markup = shown(event(attrs={"source": "backfill", "claimed": {"agent_id": "root"}, "redacted": ["token"]}))
+    assert [tag.words for tag in markup.having("tag")] == ["recovered", "claim overruled", "redacted"]
+
+
+def test_an_unusual_kind_is_named() -> None:
+    assert [tag.words for tag in shown(event(kind="run-outcome")).having("tag")] == ["run-outcome"]
+
+
+def test_a_person_is_called_by_their_name() -> None:
+    markup = shown(event(agent_id="person", role="user", attrs={"author": "Ada"}))
+    assert "is-person" in article(markup).attributes["class"]
+    assert markup.having("agent")[0].words == "Ada"
+
+
+def test_an_agent_has_the_same_hue_everywhere_and_others_another() -> None:
+    def hue(agent: str) -> str:
+        (found,) = [
+            name for name in article(shown(event(agent_id=agent))).attributes["class"].split() if "hue-" in name
+        ]
+        return found
+
+    assert len({hue("planner"), hue("executor"), hue("reviewer")}) == 3
+    row = Markup(run_html(run(agents=["planner"])))
+    assert hue("planner") in row.having("mark")[0].attributes["class"].split()
+
+
+def test_a_run_is_a_row_that_leads_to_its_page() -> None:
+    markup = Markup(run_html(run(messages=1_204, errors=2), NOON + timedelta(minutes=12)))
+    (row,) = markup.all("li")
+    assert row.attributes["data-run"] == "uid-1"
+    assert row.attributes["data-state"] == "running"
+    assert row.attributes["data-timestamp"] == "2026-03-05T12:00:00.250000Z"
+    assert markup.having("name")[0].attributes["href"] == "/agents/uid-1"
+    assert markup.having("counts")[0].words == "1,204 messages4 calls2 errors"
+    assert markup.having("words")[0].words == "planner Beginning."
+    assert markup.having("when")[0].words == "12 min ago"
+
+
+def test_the_last_words_of_a_run_are_words() -> None:
+    row = Markup(run_html(run(last_content="# Done\n\n- [x] **all** `of` it\n\x1b[31mred\x1b[0m")))
+    assert row.having("words")[0].words == "planner Done all of it red"
+
+
+def test_a_run_that_said_nothing_yet_has_a_row() -> None:
+    row = Markup(
+        run_html(run(last_at=None, first_at=None, started_at=None, last_content=None, last_agent=None, agents=[]))
+    )
+    assert row.all("li")[0].attributes["data-timestamp"] == ""
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "stale", "unknown"])
+def test_a_state_is_a_word_and_not_only_a_colour(state: str) -> None:
+    assert Markup(run_html(run(state=state))).having("state")[0].words == state
