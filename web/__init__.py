@@ -1,1 +1,63 @@
 """Flask: pages, API, the live hub, and the commands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from flows.settings import Settings
+
+MINUTE_S = 60
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the application; nothing is connected to before the first request, or `web.live.Hub.start`.
+
+    Args:
+        settings: by default, what the environment says.
+
+    Raises:
+        SettingError: a setting is wrong, or would show the messages to anybody.
+    """
+    # Not at the top: the commands live in this package too and shall start promptly, and gunicorn
+    # reads its configuration before gevent has patched what these import.
+    from flask import Flask
+
+    from connectors.conninfo import with_defaults
+    from flows.nats import nats_options
+    from flows.settings import Settings
+    from web import api, headers, health, pages, problems
+    from web.access import check_access
+    from web.link import Link
+    from web.live import Hub
+    from web.queries import Reader
+    from web.stream import Pace
+
+    settings = settings or Settings.from_env()
+    check_access(settings)
+    conninfo = with_defaults(settings.database_url, "agent-comms-web")
+    stale_after = timedelta(minutes=settings.agent_comms_stale_minutes)
+    link = Link(nats_options(settings, "agent-comms-web"))
+
+    app = Flask(__name__)
+    app.extensions["reader"] = Reader(conninfo, stale_after)
+    app.extensions["hub"] = Hub(conninfo, stale_after)
+    app.extensions["link"] = link
+    app.extensions["checks"] = health.checks(conninfo, link)
+    app.extensions["pace"] = Pace(
+        heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
+    )
+    problems.install(app)
+    headers.install(app)
+    for blueprint in (api.bp, health.bp, pages.bp):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def close_app(app: Flask) -> None:
+    """End the application's streams and close its connections."""
+    for name in ("hub", "link", "reader"):
+        app.extensions[name].close()

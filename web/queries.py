@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,6 @@ from psycopg import Connection, Cursor
 from psycopg_pool import ConnectionPool
 
 import sql
-from connectors.conninfo import with_defaults
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
 
 T = TypeVar("T")
@@ -176,9 +175,14 @@ class Reader:
         pairs = list(keys)
         return self._runs("runs_by_key", namespaces=[n for n, _ in pairs], uids=[u for _, u in pairs])
 
-    def touched_since(self, seq: int, limit: int) -> tuple[list[Key], int]:
-        """Return the runs of the next `limit` messages after a cursor, and the cursor these end at."""
+    def touched_since(self, seq: int, limit: int) -> tuple[list[Key] | None, int]:
+        """Return the runs that said something after a cursor, and the cursor this is true for.
+
+        None instead of the runs where more than `limit` messages would have to be looked at.
+        """
         rows = self._rows("runs_touched_since", seq=seq, limit=limit)
+        if sum(count for *_, count in rows) >= limit:
+            return None, self.head()
         return [(namespace, uid) for namespace, uid, _, _ in rows], max((last for _, _, last, _ in rows), default=seq)
 
     def resolve(self, scope: Scope, run: str | None = None) -> Scope | None:
@@ -221,13 +225,14 @@ class Reader:
         """Return the messages after a live cursor, in commit order; empty only where none is left."""
         return self._page("since", scope, limit, (None, seq))
 
-    def cursor_before(self, scope: Scope, limit: int) -> int | None:
-        """Return the cursor after which the newest `limit` messages come in commit order; None where there are none."""
+    def cursor_before(self, scope: Scope, limit: int, head: int) -> int:
+        """Return the cursor after which come the newest `limit` messages up to a head; the head if there are none."""
         found = self.resolve(scope)
         if found is None:
-            return None
+            return head
         query = "workflow_cursor" if found.key else "general_cursor"
-        return cast("int | None", self._rows(query, **_filter(found), limit=limit)[0][0])
+        (cursor,) = self._rows(query, **_filter(found), limit=limit, seq=head)[0]
+        return head if cursor is None else int(cursor)
 
     def head(self) -> int:
         """Return the newest committed cursor, 0 where nothing is stored."""
@@ -262,11 +267,6 @@ class Reader:
                 self._pool.open()
         with self._pool.connection() as connection:
             return ask(connection)
-
-
-def reader(database_url: str, stale_minutes: int) -> Reader:
-    """Return the web's reader."""
-    return Reader(with_defaults(database_url, "agent-comms web"), timedelta(minutes=stale_minutes))
 
 
 def begin_session(connection: Connection) -> None:

@@ -1,4 +1,4 @@
--- The live cursor after which the general channel got its newest so many messages; null where it has none.
+-- The live cursor after which the general channel got its newest so many messages up to a cursor; null where it got none.
 SELECT min(seq) - 1
 FROM (
     SELECT seq
@@ -9,6 +9,7 @@ FROM (
       AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
       AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+      AND seq <= %(seq)s::bigint
     ORDER BY seq DESC
     LIMIT %(limit)s::bigint
 ) AS newest

@@ -1,4 +1,4 @@
--- The live cursor after which one workflow has said its newest so many messages; null where it said none.
+-- The live cursor after which one workflow said its newest so many messages up to a cursor; null where it said none.
 -- Sorted by an expression, lest the planner walk everybody's tail to find one workflow in it.
 SELECT min(seq) - 1
 FROM (
@@ -10,6 +10,7 @@ FROM (
       AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
       AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+      AND seq <= %(seq)s::bigint
     ORDER BY seq + 0 DESC
     LIMIT %(limit)s::bigint
 ) AS newest

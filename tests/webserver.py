@@ -1,0 +1,87 @@
+"""The web as it is run: gunicorn in a process of its own, on a free port."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from connectors.launch import launcher
+from connectors.loopback import HOST
+from connectors.server import Server
+
+ROOT = Path(__file__).parent.parent
+# Nobody listens there, so a web that isn't told of a NATS finds none.
+NO_NATS = "nats://127.0.0.1:1"
+
+
+class WebServer(Server):
+    """One gunicorn.
+
+    Args:
+        folder: where its log is kept.
+        settings: variables of its environment.
+    """
+
+    name = "web"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        super().__init__(folder)
+        self._settings = settings
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> list[str]:
+        config = ROOT / "web" / "gunicorn.conf.py"
+        environment = {"NATS_URL": NO_NATS, **self._settings, "AGENT_COMMS_PORT": str(self.port)}
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+        words = [f"{name}={value}" for name, value in {**kept, **environment}.items()]
+        program = [sys.executable, "-m", "gunicorn", "-c", str(config), "web:create_app()"]
+        return [*launcher(end_with=signal.SIGKILL), "/usr/bin/env", "-i", *words, *program]
+
+    def is_ready(self) -> bool:
+        with closing(HTTPConnection(HOST, self.port, timeout=2)) as connection, suppress(OSError):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        return False
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        with closing(HTTPConnection(HOST, self.port, timeout=10)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8")
+
+
+StartWeb = Callable[..., WebServer]
+
+
+@pytest.fixture
+def start_web(tmp_path: Path) -> Iterator[StartWeb]:
+    """Start webs: `start_web(DATABASE_URL=dsn, …)`."""
+    with ExitStack() as webs:
+
+        def start(**settings: str) -> WebServer:
+            web = WebServer(tmp_path / f"web-{len(list(tmp_path.iterdir()))}", settings)
+            return webs.enter_context(web)
+
+        yield start
+
+
+@pytest.fixture
+def web(start_web: StartWeb, database: str) -> WebServer:
+    """One web on a fresh database."""
+    return start_web(DATABASE_URL=database)

@@ -1,0 +1,153 @@
+"""The API: messages and runs as JSON, and live as server-sent events."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import urlencode
+
+import msgspec
+import psycopg
+from flask import Blueprint, Response, current_app, request
+
+from flows.message import Event
+from web import parameters
+from web.live import Hub
+from web.peer import Peer
+from web.problems import Problem
+from web.queries import Place, Reader, Scope
+from web.stream import MessageStream, Pace, RunStream, Start, Stream
+
+bp = Blueprint("api", __name__, url_prefix="/api/agents")
+
+MESSAGES = 100
+MOST_MESSAGES = 1_000
+MOST_HISTORY = 1_000_000
+RUNS = 50
+MOST_RUNS = 500
+STATES = ("running", "succeeded", "failed", "unknown", "stale")
+RESUMED_FROM = "X-Agent-Comms-Resumed-From"
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@bp.get("/events")
+def events() -> Response:
+    """Stream the messages of a run or of the general channel: the newest of what was said, then what is being said."""
+    scope, run = parameters.scope()
+    limit = parameters.limit(MESSAGES, MOST_HISTORY)
+    with_html = parameters.flag("html")
+    start = _start()
+    stream = MessageStream(_hub(), _reader(), _pace(), start, scope=scope, run=run, limit=limit, with_html=with_html)
+    return _answer(start, stream)
+
+
+@bp.get("/runs/events")
+def run_events() -> Response:
+    """Stream the runs that change, each with its fragment of the list."""
+    namespace = parameters.text("workflowNamespace")
+    start = _start()
+    return _answer(start, RunStream(_hub(), _reader(), _pace(), start, namespace=namespace))
+
+
+@bp.get("/messages")
+def messages() -> Response:
+    """Return messages in reading order, with the URLs of the pages before and after."""
+    wanted, run = parameters.scope()
+    limit = parameters.limit(MESSAGES, MOST_MESSAGES)
+    before, after = parameters.place("before"), parameters.place("after")
+    if before and after:
+        message = "before and after exclude each other."
+        raise Problem(message, "after")
+    scope = _reader().resolve(wanted, run)
+    if scope is None:
+        return _json({"messages": [], "prev": None, "next": None})
+    found = _page(scope, before, after, limit)
+    return _json({"messages": found, **_neighbours(scope, found, before, after)})
+
+
+@bp.get("/runs")
+def runs() -> Response:
+    """Return the list of runs, the newest activity first."""
+    limit = parameters.limit(RUNS, MOST_RUNS)
+    found = _reader().runs(
+        namespace=parameters.text("workflowNamespace"),
+        state=parameters.choice("state", STATES),
+        q=parameters.text("q"),
+        before=parameters.run_place("before"),
+        limit=limit + 1,
+    )
+    more = _url({"before": parameters.run_token(found[limit - 1])}, "before") if len(found) > limit else None
+    return _json({"runs": found[:limit], "next": more})
+
+
+@bp.get("/runs/<run>")
+def one_run(run: str) -> Response:
+    """Return one run by any of its names, and the others that the name fits."""
+    match = _reader().run(run, parameters.text("workflowNamespace"))
+    if match.run is None:
+        message = "No run has this name."
+        raise Problem(message, "run", HTTPStatus.NOT_FOUND)
+    return _json({**msgspec.structs.asdict(match.run), "others": match.others})
+
+
+def _page(scope: Scope, before: Place | None, after: Place | None, limit: int) -> list[Event]:
+    if after:
+        return _reader().newer(scope, after, limit)
+    return _reader().older(scope, before, limit) if before else _reader().newest(scope, limit)
+
+
+def _neighbours(scope: Scope, found: list[Event], before: Place | None, after: Place | None) -> dict[str, str | None]:
+    """Return the URLs of the pages before and after, None where nothing is; asked, since a page may end early."""
+    first = (found[0].timestamp, found[0].seq) if found else after
+    last = (found[-1].timestamp, found[-1].seq) if found else before
+    older = first and _reader().older(scope, first, 1)
+    newer = last and _reader().newer(scope, last, 1)
+    drop = ("before", "after")
+    return {
+        "prev": _url({"before": parameters.place_token(first)}, *drop) if first and older else None,
+        "next": _url({"after": parameters.place_token(last)}, *drop) if last and newer else None,
+    }
+
+
+def _start() -> Start:
+    """Return where the client goes on, and what is stored now."""
+    cursor, gap = parameters.last_event_id()
+    if cursor is not None and cursor <= (_hub().head or 0):
+        return Start(cursor)
+    head = None
+    if _hub().stale_since is None:
+        # Without Postgres the stream finds out when it is back.
+        with suppress(psycopg.OperationalError):
+            head = _reader().head()
+    if head is not None and (gap or (cursor is not None and cursor > head)):
+        return Start(head, gap=True, head=head)
+    return Start(cursor, gap=gap, head=head)
+
+
+def _answer(start: Start, stream: Stream) -> Response:
+    frames = iter(()) if request.method == "HEAD" else Peer(request.environ).stream(stream.frames)
+    response = Response(frames, mimetype="text/event-stream", headers=_STREAM_HEADERS)
+    response.headers["Content-Type"] = "text/event-stream"
+    if start.cursor is not None:
+        response.headers[RESUMED_FROM] = str(start.cursor)
+    return response
+
+
+def _json(body: object) -> Response:
+    return Response(msgspec.json.encode(body), mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _url(more: Mapping[str, str], *without: str) -> str:
+    return f"{request.path}?{urlencode({**parameters.kept(*without), **more})}"
+
+
+def _hub() -> Hub:
+    return cast("Hub", current_app.extensions["hub"])
+
+
+def _reader() -> Reader:
+    return cast("Reader", current_app.extensions["reader"])
+
+
+def _pace() -> Pace:
+    return cast("Pace", current_app.extensions["pace"])

@@ -1,0 +1,96 @@
+"""gunicorn -c web/gunicorn.conf.py 'web:create_app()': one process, a greenlet a connection."""
+
+import resource
+import sys
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import gevent
+from gunicorn.arbiter import Arbiter
+from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException
+from gunicorn.workers.ggevent import GeventWorker
+
+from flows.logs import set_up
+from flows.settings import SettingError, Settings
+from web import close_app
+from web.access import check_access
+
+_STATUS = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
+}
+_TICK_S = 0.1
+
+
+class Worker(GeventWorker):  # type: ignore[misc]  # untyped
+    """Ends live streams as soon as it is told to stop, and calls what is no HTTP the client's mistake."""
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        set_up(settings)
+        extensions = self.wsgi.extensions
+        extensions["hub"].start()
+        extensions["link"].start()
+        gevent.spawn(self._drain_in_time, extensions["hub"])
+        super().run()
+        close_app(self.wsgi)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what cannot be read as a request; gunicorn's own answers are pages, and sometimes say 5xx."""
+        if not isinstance(exc, ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        from web.problems import Problem
+
+        status = next((status for kind, status in _STATUS.items() if isinstance(exc, kind)), HTTPStatus.BAD_REQUEST)
+        body = Problem(f"This is no request that can be answered: {exc}", None, status).body()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+            "Content-Type: application/problem+json\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        with suppress(OSError):
+            client.settimeout(1)
+            client.sendall(head.encode() + body)
+
+    def _drain_in_time(self, hub: Any) -> None:
+        while self.alive:
+            gevent.sleep(_TICK_S)
+        hub.drain()
+
+
+def on_starting(server: Arbiter) -> None:
+    """Look at where the server listens in the end: the command line may say otherwise than the settings."""
+    _check(*(address if isinstance(address, str) else address[0] for address in server.address))
+
+
+def post_fork(_server: Arbiter, _worker: Worker) -> None:
+    """Allow as many open connections as the system does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _check(*addresses: str) -> Settings:
+    try:
+        found = Settings.from_env()
+        check_access(found, *addresses)
+    except SettingError as error:
+        sys.exit(f"agent-comms: {error}")
+    return found
+
+
+settings = _check()
+_host = f"[{settings.agent_comms_host}]" if ":" in settings.agent_comms_host else settings.agent_comms_host
+
+bind = f"{_host}:{settings.agent_comms_port}"
+worker_class = Worker
+worker_connections = 10_000
+keepalive = 5
+# Within 10 s of SIGTERM the process is gone, whoever holds a connection.
+graceful_timeout = 7
+limit_request_line = 8_190
+accesslog = None
+# Instances on one machine would share it.
+control_socket_disable = True
+proc_name = "agent-comms-web"

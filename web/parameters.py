@@ -1,0 +1,144 @@
+"""What the API's parameters may hold; each refusal names its parameter."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from urllib.parse import quote, unquote
+
+from flask import request
+
+from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
+from web.problems import Problem
+from web.queries import Place, RunRow, Scope
+
+CHANNELS = (CHANNEL_RUN, CHANNEL_GENERAL)
+# No name that a publisher could give is longer.
+LONGEST = 1_000
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_MOST = 2**63 - 1
+
+
+def text(name: str) -> str | None:
+    """Return a parameter's text; None where it is absent or empty."""
+    value = request.args.get(name, "")
+    if "\0" in value:
+        message = f"{name} holds a NUL, which nothing here does."
+        raise Problem(message, name)
+    if len(value) > LONGEST:
+        message = f"{name} is too long: it may have {LONGEST} characters."
+        raise Problem(message, name)
+    return value or None
+
+
+def choice(name: str, choices: tuple[str, ...]) -> str | None:
+    """Return one of some words; None where the parameter is absent."""
+    value = text(name)
+    if value is not None and value not in choices:
+        message = f"{name} is one of {', '.join(choices)}."
+        raise Problem(message, name)
+    return value
+
+
+def limit(default: int, most: int) -> int:
+    """Return how many are asked for, and never more than so many."""
+    value = request.args.get("limit")
+    if value is None:
+        return default
+    digits = value.lstrip("0")
+    if not (_DIGITS.fullmatch(value) and digits):
+        message = "limit is a whole number of at least 1."
+        raise Problem(message, "limit")
+    return most if len(digits) > len(str(most)) else min(int(digits), most)
+
+
+def flag(name: str) -> bool:
+    """Return whether a switch is on."""
+    return choice(name, ("0", "1")) == "1"
+
+
+def scope() -> tuple[Scope, str | None]:
+    """Return which messages are asked for, and the name of a run where one has still to be looked up."""
+    run = text("runId")
+    wanted = Scope(
+        channel=choice("channel", CHANNELS) or CHANNEL_RUN,
+        workflow_namespace=text("workflowNamespace"),
+        workflow_uid=text("workflowUid"),
+        workflow_name=text("workflowName"),
+        agent_id=text("agentId"),
+        kind=text("kind"),
+    )
+    if wanted.channel == CHANNEL_RUN and not (run or wanted.workflow_uid or wanted.workflow_name):
+        message = "runId is missing: name a run by runId, workflowUid or workflowName, or ask for channel=general."
+        raise Problem(message, "runId")
+    return wanted, run
+
+
+def last_event_id() -> tuple[int | None, bool]:
+    """Return the live cursor that the client has reached, and whether it came with one that is none."""
+    # A browser that comes back by itself repeats its first URL and adds the header.
+    value = request.headers.get("Last-Event-ID") or request.args.get("lastEventId")
+    if not value:
+        return None, False
+    if _DIGITS.fullmatch(value) and len(value) <= len(str(_MOST)) and int(value) <= _MOST:
+        return int(value), False
+    return None, True
+
+
+def place(name: str) -> Place | None:
+    """Return a place in reading order, as `place_token` writes it."""
+    value = text(name)
+    if value is None:
+        return None
+    at, _, seq = value.rpartition(",")
+    return _moment(name, at), _seq(name, seq)
+
+
+def place_token(place: Place) -> str:
+    """Write a place in reading order."""
+    return f"{_stamp(place[0])},{place[1]}"
+
+
+def run_place(name: str) -> tuple[datetime, str, str] | None:
+    """Return a place in the list of runs, as `run_token` writes it."""
+    value = text(name)
+    if value is None:
+        return None
+    match value.split(","):
+        case [at, namespace, uid]:
+            return _moment(name, at), unquote(namespace), unquote(uid)
+    raise _no_cursor(name)
+
+
+def run_token(run: RunRow) -> str:
+    """Write the place of a run in the list."""
+    at = _stamp(run.last_at) if run.last_at else ""
+    return f"{at},{quote(run.workflow_namespace, safe='')},{quote(run.workflow_uid, safe='')}"
+
+
+def kept(*without: str) -> Mapping[str, str]:
+    """Return the parameters of this request, save some."""
+    return {name: value for name, value in request.args.items() if name not in without}
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _moment(name: str, stamp: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        raise _no_cursor(name) from None
+    if moment.tzinfo is None:
+        raise _no_cursor(name)
+    return moment
+
+
+def _seq(name: str, digits: str) -> int:
+    if not _DIGITS.fullmatch(digits) or len(digits) > len(str(_MOST)) or int(digits) > _MOST:
+        raise _no_cursor(name)
+    return int(digits)
+
+
+def _no_cursor(name: str) -> Problem:
+    return Problem(f"{name} is no cursor of this list; take one from its prev or next.", name)

@@ -1,0 +1,116 @@
+"""Every error answer of the web, in one place: problem+json for the API, a page for people."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import msgspec
+import psycopg
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+log = logging.getLogger(__name__)
+
+# Bodies of so many bytes and more are refused.
+TOO_LARGE = 9 * 1024 * 1024
+_MACHINE_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+
+
+class Problem(Exception):
+    """What is wrong with a request, in a sentence that names the field.
+
+    Args:
+        error: the sentence.
+        parameter: the field's name.
+        status: the answer's.
+        headers: what else the answer says.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        parameter: str | None = None,
+        status: int = HTTPStatus.BAD_REQUEST,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(error)
+        self.error = error
+        self.parameter = parameter
+        self.status = HTTPStatus(status)
+        self.headers = dict(headers or {})
+
+    def body(self) -> bytes:
+        """Return the RFC 9457 object."""
+        fields: dict[str, object] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "error": self.error,
+        }
+        if self.parameter is not None:
+            fields["parameter"] = self.parameter
+        return msgspec.json.encode(fields)
+
+
+def install(app: Flask) -> None:
+    """Have an app answer its errors so, and refuse bodies that are too large."""
+    app.config["MAX_CONTENT_LENGTH"] = TOO_LARGE - 1
+    app.before_request(_refuse_large_body)
+    app.register_error_handler(Problem, _answer)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(psycopg.OperationalError, _answer_postgres_away)
+    app.register_error_handler(psycopg.DataError, _answer_unfit)
+    app.register_error_handler(Exception, _answer_failure)
+
+
+def _refuse_large_body() -> None:
+    if (request.content_length or 0) >= TOO_LARGE:
+        raise RequestEntityTooLarge
+
+
+def _answer(problem: Problem) -> Response:
+    if request.path.startswith(_MACHINE_PATHS):
+        return Response(problem.body(), problem.status, problem.headers, mimetype="application/problem+json")
+    page = render_template(
+        "error.html",
+        here="error",
+        recent=[],
+        status=problem.status.value,
+        title=problem.status.phrase,
+        sentence=problem.error,
+    )
+    return Response(page, problem.status, problem.headers)
+
+
+def _answer_http(error: HTTPException) -> Response:
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status < HTTPStatus.BAD_REQUEST:
+        # A redirect, say to the address without a doubled slash.
+        answer = error.get_response()
+        return Response(answer.get_data(), status, answer.headers)
+    match error:
+        case MethodNotAllowed():
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            sentence = f"This address takes {allowed}, but not {request.method}."
+            return _answer(Problem(sentence, None, status, {"Allow": allowed}))
+        case RequestEntityTooLarge():
+            return _answer(Problem(f"The body is too large: it must be below {TOO_LARGE} bytes.", "body", status))
+        case _ if status == HTTPStatus.NOT_FOUND:
+            return _answer(Problem("There is nothing at this address.", None, status))
+        case _:
+            return _answer(Problem(str(error.description or status.description), None, status))
+
+
+def _answer_postgres_away(error: psycopg.OperationalError) -> Response:
+    log.warning("Postgres did not answer: %s", " ".join(str(error).split()))
+    sentence = "The database doesn't answer at the moment. Try again in a few seconds."
+    return _answer(Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}))
+
+
+def _answer_unfit(_: psycopg.DataError) -> Response:
+    return _answer(Problem("A value in the address is none that could be stored."))
+
+
+def _answer_failure(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return _answer(Problem("This failed, and has been logged.", None, HTTPStatus.INTERNAL_SERVER_ERROR))

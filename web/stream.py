@@ -1,0 +1,271 @@
+"""One live connection: what was said first, then what is being said, without a seam.
+
+A stream opens its mailbox before it reads what Postgres has, and drops from the
+mailbox what it has read: nothing is missing between the two, nothing comes twice.
+Its cursor only grows, so a client that comes back with its last id goes on there.
+"""
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator
+
+import psycopg
+from msgspec import Struct
+
+from web.frame import COMMENT, Chunk, control, message_item, retry, run_item
+from web.live import Hub
+from web.mailbox import Mailbox
+from web.metrics import ROW_TO_CLIENT
+from web.queries import Reader, Scope
+
+PAGE = 1_000
+# Whoever watches the list of runs and is so many messages behind is told to load it again.
+RUNS_BEHIND = 5_000
+RETRY_S = (1.0, 3.0)
+# After a shutdown everybody comes at once.
+RETRY_AFTER_DRAIN_S = (1.0, 5.0)
+AGAIN_S = 1.0
+# Postgres may be busy; one that has given a stream no answer for so long is away.
+BUSY_S = 5.0
+
+
+class Pace(Struct, frozen=True):
+    """How often a quiet stream says that it is alive, and how long it lives, both in seconds."""
+
+    heartbeat: float
+    lifetime: float
+
+    def deadline(self) -> float:
+        """Return when a stream that begins now ends: a random while, so that not all end together."""
+        return time.monotonic() + self.lifetime * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+
+class Start(Struct, frozen=True):
+    """Where a stream begins.
+
+    Attributes:
+        cursor: go on after it; None to begin anew.
+        gap: the client came with an id that nothing can be resumed from, and is told where it is instead.
+        head: what was stored before the client was answered, so that all that comes later is live to it;
+            None where Postgres didn't say.
+    """
+
+    cursor: int | None
+    gap: bool = False
+    head: int | None = None
+
+
+class Stream(ABC):
+    """What all live connections have in common.
+
+    Args:
+        hub: hands out what is new.
+        reader: reads what is stored.
+        pace: see there.
+        start: see there.
+        with_html: the data of each event holds its fragment of the page too.
+    """
+
+    def __init__(self, hub: Hub, reader: Reader, pace: Pace, start: Start, *, with_html: bool = False) -> None:
+        self.hub = hub
+        self.reader = reader
+        self.cursor = start.cursor
+        self._pace = pace
+        self._gap = start.gap
+        self._head = start.head
+        self._with_html = with_html
+        self._stale = False
+        self._failing_since: float | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether what is watched isn't there yet."""
+        return False
+
+    @abstractmethod
+    def catch_up(self, mailbox: Mailbox) -> Iterator[bytes]:
+        """Read from Postgres what comes after the cursor, until nothing is left."""
+
+    @abstractmethod
+    def unread(self, chunk: Chunk) -> Chunk | None:
+        """Return what of a chunk has not been sent yet."""
+
+    def frames(self, on_cut: Callable[[], None]) -> Iterator[bytes]:
+        """Return the stream's bytes.
+
+        Args:
+            on_cut: ends the connection, though it is stuck in a write.
+        """
+        deadline = self._pace.deadline()
+        with self.hub.mailbox(on_cut) as mailbox:
+            # gunicorn sends the head with the first bytes only.
+            yield retry(*RETRY_S) + COMMENT
+            commented = time.monotonic()
+            behind = True
+            while True:
+                if behind:
+                    behind = yield from self._tried(mailbox)
+                yield from self._tell_staleness()
+                due = commented + self._pace.heartbeat - time.monotonic()
+                mail = mailbox.take(max(0.0, min(due, AGAIN_S * random.uniform(0.5, 1.0)) if behind else due))  # noqa: S311
+                if mail.ended or time.monotonic() > deadline:
+                    break
+                behind = behind or mail.lapsed or self.waiting
+                if not behind:
+                    yield from self._write_live(mailbox, mail.chunks)
+                if time.monotonic() >= commented + self._pace.heartbeat:
+                    yield COMMENT
+                    commented = time.monotonic()
+            yield retry(*(RETRY_AFTER_DRAIN_S if self.hub.draining else RETRY_S))
+
+    def head(self) -> int:
+        """Return what was stored when the stream began."""
+        if self._head is None:
+            self._head = self.reader.head()
+        return self._head
+
+    def write(self, mailbox: Mailbox, chunk: Chunk) -> Iterator[bytes]:
+        """Write a chunk and move the cursor."""
+        for piece in chunk.pieces(with_html=self._with_html):
+            yield piece
+            mailbox.touch()
+        self.cursor = max(self.cursor or 0, chunk.items[-1].seq)
+
+    def _tried(self, mailbox: Mailbox) -> Generator[bytes, None, bool]:
+        """Catch up; return whether that failed."""
+        try:
+            yield from self._start_over(mailbox)
+        except psycopg.Error:
+            self._failing_since = self._failing_since or time.monotonic()
+            return True
+        self._failing_since = None
+        return False
+
+    def _start_over(self, mailbox: Mailbox) -> Iterator[bytes]:
+        mailbox.rewind()
+        if self.cursor is None and self._gap:
+            self.cursor = self.head()
+        elif self.cursor is not None and self.cursor > (self.hub.head or 0):
+            # Another process may be ahead of this one; else the database is not the one that gave the id.
+            head = self.reader.head()
+            if self.cursor > head:
+                self.cursor, self._gap = head, True
+        if self._gap:
+            self._gap = False
+            yield control("gap", self.cursor, {"resumed_from": self.cursor})
+        yield from self.catch_up(mailbox)
+
+    def _write_live(self, mailbox: Mailbox, chunks: Iterable[Chunk]) -> Iterator[bytes]:
+        for chunk in chunks:
+            unread = self.unread(chunk)
+            if unread:
+                yield from self.write(mailbox, unread)
+                born = unread.items[0].born
+                if born:
+                    ROW_TO_CLIENT.observe(max(0.0, time.time() - born.timestamp()))
+
+    def _tell_staleness(self) -> Iterator[bytes]:
+        unanswered = self._failing_since is not None and time.monotonic() - self._failing_since > BUSY_S
+        stale = unanswered or self.hub.stale_since is not None
+        if stale != self._stale:
+            self._stale = stale
+            yield control("stale", self.cursor, {"stale": stale, "since": self.hub.stale_since})
+
+
+class MessageStream(Stream):
+    """The messages of a scope.
+
+    Args:
+        hub: see `Stream`, like the others that are not named here.
+        scope: what is watched.
+        run: any name of the run that is meant; the stream waits for it where there is none.
+        limit: begin with the newest so many, where there is no cursor.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        reader: Reader,
+        pace: Pace,
+        start: Start,
+        *,
+        scope: Scope,
+        run: str | None,
+        limit: int,
+        with_html: bool,
+    ) -> None:
+        super().__init__(hub, reader, pace, start, with_html=with_html)
+        self._wanted = scope
+        self._run = run
+        self._limit = limit
+        self._scope: Scope | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run isn't known yet."""
+        return self._scope is None
+
+    def unread(self, chunk: Chunk) -> Chunk | None:
+        """Return what comes after the cursor."""
+        return chunk.later_than(self.cursor or 0)
+
+    def catch_up(self, mailbox: Mailbox) -> Iterator[bytes]:
+        """Find the run, begin to watch it, and read what comes after the cursor."""
+        if self._scope is None and not self._find(mailbox):
+            return
+        scope = self._scope or self._wanted
+        if self.cursor is None:
+            self.cursor = self.reader.cursor_before(scope, self._limit, self.head())
+        while not mailbox.ended and (events := self.reader.since(scope, self.cursor, PAGE)):
+            yield from self.write(mailbox, Chunk([message_item(event) for event in events]))
+
+    def _find(self, mailbox: Mailbox) -> bool:
+        found = self.reader.resolve(self._wanted, self._run)
+        if found is None:
+            name = self._run or self._wanted.workflow_uid or self._wanted.workflow_name or ""
+            self.hub.await_run(mailbox, name, self._wanted.workflow_namespace)
+            # Once more, since it could have appeared between the two.
+            found = self.reader.resolve(self._wanted, self._run)
+        if found is None:
+            # Whatever this run is going to say comes after what was stored.
+            self.cursor = self.head() if self.cursor is None else self.cursor
+            return False
+        self.hub.watch(mailbox, found)
+        self._scope = found
+        return True
+
+
+class RunStream(Stream):
+    """The runs that change, as the list shows them.
+
+    Args:
+        hub: see `Stream`, like the others that are not named here.
+        namespace: only its runs.
+    """
+
+    def __init__(self, hub: Hub, reader: Reader, pace: Pace, start: Start, *, namespace: str | None) -> None:
+        super().__init__(hub, reader, pace, start, with_html=True)
+        self._namespace = namespace
+
+    def unread(self, chunk: Chunk) -> Chunk | None:
+        """Return all of it: a run's later row takes the place of the earlier one."""
+        return chunk
+
+    def catch_up(self, mailbox: Mailbox) -> Iterator[bytes]:
+        """Send the runs that changed after the cursor."""
+        self.hub.watch_runs(mailbox, self._namespace)
+        if self.cursor is None:
+            self.cursor = self.head()
+        touched, reached = self.reader.touched_since(self.cursor, RUNS_BEHIND)
+        if touched is None:
+            self.cursor = reached
+            yield control("gap", reached, {"resumed_from": reached})
+            return
+        keys = [key for key in touched if self._namespace in (None, key[0])]
+        runs = self.reader.runs_by_key(keys) if keys else []
+        if runs:
+            # The cursor moves with the last of them only, lest a client that drops in between misses some.
+            items = [run_item(run, self.cursor) for run in runs[:-1]]
+            yield from self.write(mailbox, Chunk([*items, run_item(runs[-1], reached)]))
+        self.cursor = reached

@@ -1,0 +1,143 @@
+"""Who watches what: from a message to the mailboxes it goes into."""
+
+import threading
+from collections.abc import Iterator
+
+from flows.message import CHANNEL_RUN, Event
+from web.frame import Chunk, Item, message_item, run_item
+from web.mailbox import Mailbox
+from web.queries import Key, RunRow, Scope
+
+
+class Watchers:
+    """The mailboxes of this process, by what they watch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ending = False
+        # What each mailbox is in, so that it is taken out of all of it at once.
+        self._scopes: dict[Mailbox, list[Scope]] = {}
+        self._names: dict[Mailbox, list[str]] = {}
+        self._by_scope: dict[Scope, set[Mailbox]] = {}
+        self._by_workflow: dict[tuple[str, Key | None], set[Scope]] = {}
+        self._awaiting: dict[str, dict[Mailbox, str | None]] = {}
+        self._of_runs: dict[Mailbox, str | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_scope or self._awaiting or self._of_runs)
+
+    def __iter__(self) -> Iterator[Mailbox]:
+        with self._lock:
+            return iter(list(self._scopes))
+
+    @property
+    def want_runs(self) -> bool:
+        """Whether somebody watches the list of runs."""
+        return bool(self._of_runs)
+
+    def add(self, mailbox: Mailbox) -> None:
+        """Take a mailbox in, which watches nothing yet."""
+        with self._lock:
+            self._scopes[mailbox] = []
+            self._names[mailbox] = []
+            if self._ending:
+                mailbox.end()
+
+    def remove(self, mailbox: Mailbox) -> None:
+        """Forget a mailbox."""
+        with self._lock:
+            self._of_runs.pop(mailbox, None)
+            self._stop_awaiting(mailbox)
+            del self._names[mailbox]
+            for scope in self._scopes.pop(mailbox):
+                self._by_scope[scope].discard(mailbox)
+                if not self._by_scope[scope]:
+                    del self._by_scope[scope]
+                    self._forget_scope(scope)
+
+    def end(self) -> None:
+        """End every mailbox, and those that come later."""
+        with self._lock:
+            self._ending = True
+            for mailbox in self._scopes:
+                mailbox.end()
+
+    def watch(self, mailbox: Mailbox, scope: Scope) -> None:
+        """Put the messages of a scope into a mailbox, which need not wait for its run any longer."""
+        with self._lock:
+            self._stop_awaiting(mailbox)
+            if mailbox not in self._by_scope.setdefault(scope, set()):
+                self._by_scope[scope].add(mailbox)
+                self._scopes[mailbox].append(scope)
+                self._by_workflow.setdefault((scope.channel, scope.key), set()).add(scope)
+
+    def watch_runs(self, mailbox: Mailbox, namespace: str | None) -> None:
+        """Put the runs that change into a mailbox, perhaps of one namespace only."""
+        with self._lock:
+            self._of_runs[mailbox] = namespace
+
+    def await_run(self, mailbox: Mailbox, name: str, namespace: str | None) -> None:
+        """Lapse a mailbox whenever somebody speaks in a run of this name."""
+        with self._lock:
+            if mailbox not in self._awaiting.setdefault(name, {}):
+                self._awaiting[name][mailbox] = namespace
+                self._names[mailbox].append(name)
+
+    def hand_out(self, events: list[Event]) -> set[Key]:
+        """Put messages where they are watched; return the runs that they belong to."""
+        batches: dict[Scope, list[Item]] = {}
+        touched: set[Key] = set()
+        with self._lock:
+            for event in events:
+                item: Item | None = None
+                for scope in self._candidates(event):
+                    if scope.holds(event):
+                        item = item or message_item(event)
+                        batches.setdefault(scope, []).append(item)
+                if event.channel == CHANNEL_RUN and event.workflow_uid is not None:
+                    touched.add((event.workflow_namespace, event.workflow_uid))
+                    self._wake_awaiting(event)
+            for scope, items in batches.items():
+                chunk = Chunk(items)
+                for mailbox in self._by_scope[scope]:
+                    mailbox.put(chunk)
+        return touched
+
+    def hand_out_runs(self, runs: list[RunRow], seq: int) -> None:
+        """Put runs, as they are at a cursor, where they are watched."""
+        items = [(run.workflow_namespace, run_item(run, seq)) for run in runs]
+        with self._lock:
+            chunks: dict[str | None, Chunk | None] = {}
+            for mailbox, namespace in self._of_runs.items():
+                if namespace not in chunks:
+                    wanted = [item for its, item in items if namespace in (None, its)]
+                    chunks[namespace] = Chunk(wanted) if wanted else None
+                if chunk := chunks[namespace]:
+                    mailbox.put(chunk)
+
+    def _candidates(self, event: Event) -> Iterator[Scope]:
+        if self._by_workflow and event.workflow_uid is not None:
+            key = event.workflow_namespace, event.workflow_uid
+            yield from self._by_workflow.get((event.channel, key), ())
+        yield from self._by_workflow.get((event.channel, None), ())
+
+    def _wake_awaiting(self, event: Event) -> None:
+        if not self._awaiting:
+            return
+        for name in {event.run_id, event.workflow_uid, event.workflow_name}:
+            for mailbox, namespace in self._awaiting.get(name or "", {}).items():
+                if namespace in (None, event.workflow_namespace):
+                    mailbox.lapse()
+
+    def _stop_awaiting(self, mailbox: Mailbox) -> None:
+        for name in self._names[mailbox]:
+            self._awaiting[name].pop(mailbox, None)
+            if not self._awaiting[name]:
+                del self._awaiting[name]
+        self._names[mailbox] = []
+
+    def _forget_scope(self, scope: Scope) -> None:
+        place = scope.channel, scope.key
+        self._by_workflow[place].discard(scope)
+        if not self._by_workflow[place]:
+            del self._by_workflow[place]
