@@ -20,7 +20,8 @@ class State:
     """A folder that one `agent-comms up` works in at a time.
 
     Attributes:
-        lock: a descriptor; the folder is taken as long as any process has it open.
+        lock: a descriptor; the folder is taken as long as any process has it open. The programs inherit it,
+            so that after an `up` that was killed the next one waits until they are gone.
     """
 
     def __init__(self, folder: Path) -> None:

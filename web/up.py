@@ -134,7 +134,6 @@ class _SetUp:
                 self._state.logs / f"{server.name}.log",
                 stop_signal=server.stop_signal,
                 stage=SERVERS,
-                # Should we be killed, the folder stays taken until its servers are gone.
                 keeps_open=(self._state.lock,),
             )
         )
@@ -150,7 +149,8 @@ class _SetUp:
         }
         command = [*launcher(end_with=signal.SIGTERM), sys.executable, *arguments]
         log_file = self._state.logs / f"{name}.log"
-        self._supervisor.start(Program(name, command, log_file, environ, stage=PROGRAMS))
+        keeps_open = (self._state.lock,)
+        self._supervisor.start(Program(name, command, log_file, environ, stage=PROGRAMS, keeps_open=keeps_open))
 
     def _wait_for(self, ready: Callable[[], bool], what: str) -> None:
         self._supervisor.wait_for(ready, what, tries=TRIES, timeout=START_S)
