@@ -135,7 +135,7 @@ def _claims(entry: Entry, attrs: dict[str, Any], item: str) -> Iterator[tuple[fl
 
 def _tool_claims(entry: Entry, attrs: dict[str, Any]) -> Iterator[tuple[float, Claim]]:
     call = {"name": entry.tool, "input": entry.input}
-    yield 0, Claim(kind="tool_call", tool={**call, "status": "in_progress"}, attrs=attrs)
+    yield 0, Claim(kind="tool_call", content=_asked(entry), tool={**call, "status": "in_progress"}, attrs=attrs)
     result: dict[str, Any] = {
         **call,
         "output": entry.output,
@@ -145,6 +145,16 @@ def _tool_claims(entry: Entry, attrs: dict[str, Any]) -> Iterator[tuple[float, C
     if entry.exit_code is not None:
         result["exit_code"] = entry.exit_code
     yield entry.takes, Claim(kind="tool_result", tool=result, attrs=attrs)
+
+
+def _asked(entry: Entry) -> str | None:
+    """Say on one line what a tool is asked, where that is a text."""
+    asked = entry.input or {}
+    if "command" in asked:
+        return f"$ {asked['command']}"
+    if "changes" in asked:
+        return "edit " + ", ".join(change["path"] for change in asked["changes"])
+    return asked.get("query")
 
 
 class Run(Struct):
