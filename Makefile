@@ -7,7 +7,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench lock format clean
+.PHONY: help up test check chaos bench lock format clean
 .SILENT:
 
 help: ## List what can be made
@@ -20,6 +20,9 @@ up: $(INSTALLED) ## Run everything on this machine; ARGS='--port 8081 --no-sampl
 
 test: $(INSTALLED) ## Run all tests; ARGS='-k words tests/unit'
 	exec $(PYTHON_HERE) -m pytest $(ARGS)
+
+chaos: $(INSTALLED) ## Cause the faults that take minutes; ARGS='-k words'
+	exec $(PYTHON_HERE) -m pytest tests/chaos $(ARGS)
 
 check: $(INSTALLED) ## Lint, format, types, and the direction of imports
 	$(PYTHON_HERE) -m ruff check .
