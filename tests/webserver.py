@@ -13,6 +13,7 @@ import pytest
 from connectors.launch import launcher
 from connectors.loopback import HOST
 from connectors.server import Server
+from tests.servers import PostgresServer, fresh_database
 
 ROOT = Path(__file__).parent.parent
 # Nobody listens there, so a web that isn't told of a NATS finds none.
@@ -67,6 +68,16 @@ class WebServer(Server):
 
 
 StartWeb = Callable[..., WebServer]
+
+
+@pytest.fixture(scope="session")
+def session_web(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[WebServer]:
+    """One web for all tests that store nothing."""
+    with (
+        fresh_database(postgres_server) as dsn,
+        WebServer(tmp_path_factory.mktemp("web"), {"DATABASE_URL": dsn}) as web,
+    ):
+        yield web
 
 
 @pytest.fixture

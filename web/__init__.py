@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = Flask(__name__)
     app.extensions["reader"] = Reader(conninfo, stale_after)
-    app.extensions["hub"] = Hub(conninfo, stale_after)
+    app.extensions["hub"] = Hub(with_defaults(settings.database_url, "agent-comms-live"), stale_after)
     app.extensions["link"] = link
     app.extensions["checks"] = health.checks(conninfo, link)
     app.extensions["pace"] = Pace(

@@ -38,7 +38,7 @@ SWEEP_S = 1.0
 LEAST_BACKOFF_S = 0.1
 MOST_BACKOFF_S = 2.0
 # A tailer that has been silent for so long hangs: Postgres took its question and doesn't answer.
-HANGS_S = 15.0
+HANGS_S = 10.0
 CLOSE_S = 3.0
 
 

@@ -103,10 +103,10 @@ def run_place(name: str) -> tuple[datetime, str, str] | None:
     value = text(name)
     if value is None:
         return None
-    match value.split(","):
-        case [at, namespace, uid]:
-            return _moment(name, at), unquote(namespace), unquote(uid)
-    raise _no_cursor(name)
+    at, *key = map(unquote, value.split(","))
+    if len(key) != 2 or "\0" in "".join(key):
+        raise _no_cursor(name)
+    return _moment(name, at), key[0], key[1]
 
 
 def run_token(run: RunRow) -> str:

@@ -26,6 +26,7 @@ Key = tuple[str, str]
 
 POOL_SIZE = 8
 POOL_WAIT_S = 2.0
+RECONNECT_S = 1.0
 # A page of messages ends after so many bytes, or it could be hundreds of MiB.
 PAGE_BYTES = 4 * 1024 * 1024
 # As many runs of one name are told apart.
@@ -125,6 +126,8 @@ class Reader:
             min_size=1,
             max_size=POOL_SIZE,
             timeout=POOL_WAIT_S,
+            # Soon given up, since the next query tries anew; the pool's own pauses grow to minutes.
+            reconnect_timeout=RECONNECT_S,
             open=False,
             configure=begin_session,
             check=ConnectionPool.check_connection,

@@ -1,6 +1,8 @@
 """The live streams where things go wrong: nothing missing, nothing twice, one order for all."""
 
+import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -167,11 +169,32 @@ def test_a_listener_that_is_cut_off_comes_back_by_itself(web: WebServer, writer:
             with psycopg.connect(database, autocommit=True) as admin:
                 cut = admin.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND application_name LIKE 'agent-comms-web%'"
+                    " WHERE datname = current_database() AND application_name LIKE 'agent-comms-%'"
                 ).fetchall()
             assert cut
             writer.say(f"again {turn}")
             assert watcher.hear(f"again {turn}") == [f"again {turn}"]
+
+
+def test_a_postgres_that_takes_questions_and_gives_no_answer_is_told(start_web: StartWeb, database: str) -> None:
+    web = start_web(DATABASE_URL=database, AGENT_COMMS_HEARTBEAT_SECONDS="1")
+    with Writer(database) as writer, Watcher(web.url, runId="run-1") as watcher:
+        writer.say("one")
+        watcher.take(1)
+        with psycopg.connect(database) as admin:
+            row = admin.execute(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'agent-comms-live'"
+            ).fetchone()
+        assert row
+        os.kill(row[0], signal.SIGSTOP)
+        try:
+            writer.say("two")
+            stale = watcher.take(1)[0]
+            assert (stale.name, stale.data["stale"]) == ("stale", True)
+        finally:
+            os.kill(row[0], signal.SIGCONT)
+        assert watcher.hear("two") == ["two"]
 
 
 def test_sigterm_ends_streams_and_process_within_10_s(web: WebServer, writer: Writer) -> None:

@@ -1,0 +1,148 @@
+"""Whether the web lives, whether it is of use, what it measures, and what it refuses to start with."""
+
+import http.client
+import json
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from connectors.loopback import HOST
+from connectors.server import ServerError
+from tests.servers import NatsServer, PostgresServer, fresh_database
+from tests.waiting import wait_until
+from tests.watcher import Watcher
+from tests.webserver import StartWeb, WebServer
+from tests.writers import Writer
+
+
+def ask(web: WebServer, path: str) -> tuple[int, Any]:
+    with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def states(answer: tuple[int, Any]) -> dict[str, str]:
+    return {name: finding["state"] for name, finding in answer[1]["checks"].items()}
+
+
+def test_a_web_with_everything_is_ready(start_web: StartWeb, database: str, nats_server: NatsServer) -> None:
+    web = start_web(DATABASE_URL=database, NATS_URL=nats_server.url)
+    wait_until(lambda: ask(web, "/readyz")[0] == 200)
+    status, body = ask(web, "/readyz")
+    assert (status, body["ready"]) == (200, True)
+    assert states((status, body)) == {"nats": "ok", "postgres": "ok", "migrations": "ok"}
+    assert all(0 <= finding["seconds"] < 2 for finding in body["checks"].values())
+
+
+def test_a_web_without_nats_is_not_ready_and_says_why(web: WebServer) -> None:
+    status, body = ask(web, "/readyz")
+    assert status == 503
+    assert states((status, body)) == {"nats": "failing", "postgres": "ok", "migrations": "ok"}
+    assert body["checks"]["nats"]["error"]
+
+
+def test_readiness_follows_nats_as_it_goes_and_comes(
+    start_web: StartWeb, database: str, own_nats_server: NatsServer
+) -> None:
+    web = start_web(DATABASE_URL=database, NATS_URL=own_nats_server.url)
+    wait_until(lambda: ask(web, "/readyz")[0] == 200)
+    own_nats_server.stop()
+    wait_until(lambda: states(ask(web, "/readyz"))["nats"] == "failing")
+    own_nats_server.start()
+    wait_until(lambda: ask(web, "/readyz")[0] == 200)
+
+
+def test_without_postgres_readiness_fails_fast_and_liveness_does_not(
+    start_web: StartWeb, own_postgres_server: PostgresServer
+) -> None:
+    with fresh_database(own_postgres_server) as dsn:
+        web = start_web(DATABASE_URL=dsn)
+        own_postgres_server.stop()
+        began = time.monotonic()
+        answer = ask(web, "/readyz")
+        assert time.monotonic() - began < 2
+        assert answer[0] == 503
+        assert (states(answer)["postgres"], states(answer)["migrations"]) == ("failing", "failing")
+        assert ask(web, "/healthz") == (200, {"status": "ok"})
+        own_postgres_server.start()
+        wait_until(lambda: states(ask(web, "/readyz"))["postgres"] == "ok")
+
+
+def test_a_postgres_that_hangs_fails_readiness_fast_and_stops_nothing_else(
+    start_web: StartWeb, own_postgres_server: PostgresServer
+) -> None:
+    with fresh_database(own_postgres_server) as dsn:
+        web = start_web(DATABASE_URL=dsn)
+        os.kill(own_postgres_server.pid, signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                began = time.monotonic()
+                answer = ask(web, "/readyz")
+                assert time.monotonic() - began < 2
+                assert states(answer)["postgres"] == "waiting"
+                began = time.monotonic()
+                assert ask(web, "/healthz")[0] == 200
+                assert time.monotonic() - began < 1
+        finally:
+            os.kill(own_postgres_server.pid, signal.SIGCONT)
+        wait_until(lambda: states(ask(web, "/readyz"))["postgres"] == "ok")
+
+
+def test_pending_migrations_are_told(web: WebServer, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM workflow_comms.migrations")
+    status, body = ask(web, "/readyz")
+    assert status == 503
+    assert body["checks"]["migrations"]["state"] == "failing"
+    assert "0001_messages" in body["checks"]["migrations"]["error"]
+    assert body["checks"]["postgres"]["state"] == "ok"
+
+
+def test_metrics_are_prometheus_text(web: WebServer, database: str) -> None:
+    with Writer(database) as writer, Watcher(web.url, runId="run-1") as watcher:
+        writer.say("history isn't counted")
+        watcher.take(1)
+
+        def count() -> float:
+            writer.say("live")
+            watcher.take(1)
+            return web.metric("agent_comms_row_to_client_seconds_count")
+
+        wait_until(lambda: count() >= 1)
+        assert web.metric("agent_comms_live_subscribers") == 1
+    with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["agent_comms_build_info"].samples[0].labels["version"]
+    assert {"agent_comms_live_subscribers", "agent_comms_live_cut"} <= set(families)
+    assert families["agent_comms_row_to_client_seconds"].type == "histogram"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"AGENT_COMMS_HOST": "0.0.0.0"}, "AGENT_COMMS_AUTH"),
+        ({"AGENT_COMMS_HOST": "agents.example.org"}, "AGENT_COMMS_AUTH"),
+        ({"AGENT_COMMS_AUTH": "token"}, "AGENT_COMMS_AUTH"),
+        ({"AGENT_COMMS_AUTH": "proxy", "AGENT_COMMS_HOST": "0.0.0.0"}, "AGENT_COMMS_AUTH"),
+        ({"AGENT_COMMS_HEARTBEAT_SECONDS": "60"}, "AGENT_COMMS_HEARTBEAT_SECONDS"),
+        ({"AGENT_COMMS_STALE_MINUTES": "soon"}, "AGENT_COMMS_STALE_MINUTES"),
+        ({"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:0"}, "AGENT_COMMS_AUTH"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_one_line(tmp_path: Path, settings: dict[str, str], named: str) -> None:
+    web = WebServer(tmp_path / "web", settings)
+    with pytest.raises(ServerError):
+        web.start()
+    lines = [line for line in web.log().splitlines() if "[INFO]" not in line]
+    assert len(lines) == 1
+    assert named in lines[0]
