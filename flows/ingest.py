@@ -22,6 +22,7 @@ from flows.dedupe import RecentKeys
 from flows.message import Message
 from flows.nats import nats_options
 from flows.normalize import normalize
+from flows.redact import PatternError, Redactor, load_patterns
 from flows.settings import SettingError, Settings
 from flows.storage import dead_letters_sink, messages_sink
 
@@ -30,7 +31,8 @@ def flow() -> Dataflow:
     """Return the dataflow as the environment sets it up; Bytewax calls this."""
     try:
         settings = Settings.from_env()
-    except SettingError as error:
+        redactor = Redactor(load_patterns(settings.agent_comms_redact_file))
+    except (SettingError, PatternError) as error:
         sys.exit(f"agent-comms: {error}")
     logs.set_up(settings)
     # Messages hold no cycles, and looking for them among thousands in flight costs a tenth of the time.
@@ -40,7 +42,7 @@ def flow() -> Dataflow:
     for signum in (signal.SIGTERM, signal.SIGINT):
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())
-    return build(settings, source)
+    return build(settings, source, redactor)
 
 
 def jetstream_source(settings: Settings) -> JetStreamSource:
@@ -49,22 +51,25 @@ def jetstream_source(settings: Settings) -> JetStreamSource:
     return JetStreamSource(nats_options(settings, "agent-comms-ingest"), consumer.stream_name, consumer.durable_name)
 
 
-def build(settings: Settings, source: JetStreamSource) -> Dataflow:
+def build(settings: Settings, source: JetStreamSource, redactor: Redactor) -> Dataflow:
     """Return the dataflow of a source under given settings."""
     acks = JetStreamAcks(nats_options(settings, "agent-comms-acks"))
 
     def normalize_all(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
-        limit = settings.agent_comms_max_message_bytes
-        return [normalize(message, limit) for message in messages]
+        return [normalize(message, settings.agent_comms_max_message_bytes) for message in messages]
+
+    def redact_all(items: list[Message | DeadLetter]) -> list[Message | DeadLetter]:
+        return [redactor.message(item) if isinstance(item, Message) else redactor.letter(item) for item in items]
 
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
     judged = op.flat_map_batch("normalize", arrived, normalize_all)
+    judged = op.flat_map_batch("redact", judged, redact_all)
     messages = op.filter_map("messages", judged, lambda item: item if isinstance(item, Message) else None)
     letters = op.filter_map("letters", judged, lambda item: item if isinstance(item, DeadLetter) else None)
     by_workflow = op.key_on("by_workflow", messages, _workflow_key)
     once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
-    op.output("store_messages", op.key_rm("unkey", once), messages_sink(settings.database_url, acks))
+    op.output("store_messages", op.key_rm("unkey", once), messages_sink(settings.database_url, acks, redactor))
     op.output("store_letters", letters, dead_letters_sink(settings.database_url, acks))
     return flow
 

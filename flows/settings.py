@@ -70,6 +70,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_max_message_bytes: Annotated[
         Count, setting("Flow: a larger message becomes a dead letter, in bytes.")
     ] = 1_048_576
+    agent_comms_redact_file: Annotated[
+        Path | None, setting("Flow: further credentials to redact, TOML: `[[pattern]]` with `kind` and `regex`.")
+    ] = None
     agent_comms_retention_days: Annotated[Count, setting("Prune: how long messages are kept, in days.")] = 90
     agent_comms_stale_minutes: Annotated[
         Count, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")

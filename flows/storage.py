@@ -15,6 +15,7 @@ from flows.dedupe import Duplicate
 from flows.identity import row_id
 from flows.message import Message
 from flows.normalize import dead_letter
+from flows.redact import Redactor
 from flows.runs import roll_up
 
 MESSAGES = CopyTable(
@@ -36,8 +37,20 @@ DEAD_LETTERS = CopyTable(
 _encode = msgspec.json.Encoder().encode
 
 
-def messages_sink(conninfo: str, acks: Acks) -> PostgresSink[Message | Duplicate]:
-    """Return the sink that stores messages, with their runs and the signal to live readers."""
+def messages_sink(conninfo: str, acks: Acks, redactor: Redactor) -> PostgresSink[Message | Duplicate]:
+    """Return the sink that stores messages, with their runs and the signal to live readers.
+
+    What Postgres refuses of them becomes a dead letter, without its credentials too.
+    """
+
+    def keep_refused(cursor: Cursor[Any], item: Message | Duplicate, error: psycopg.Error) -> None:
+        origin = item.origin if isinstance(item, Message) else None
+        if origin is None:
+            raise error
+        unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, " ".join(str(error).split()))
+        values = letter_row(redactor.letter(dead_letter(origin, unfit)))
+        cursor.execute(_statement("insert_dead_letter"), dict(zip(DEAD_LETTERS.columns, values, strict=True)))
+
     return PostgresSink(
         conninfo=conninfo,
         table=MESSAGES,
@@ -47,7 +60,7 @@ def messages_sink(conninfo: str, acks: Acks) -> PostgresSink[Message | Duplicate
         acks=acks,
         lock=_statement("lock_seq"),
         within=_add_to_runs,
-        reject=_keep_refused,
+        reject=keep_refused,
     )
 
 
@@ -105,15 +118,6 @@ def _add_to_runs(cursor: Cursor[Any], new: Sequence[Message | Duplicate]) -> Non
     if deltas:
         cursor.execute(_statement("add_to_runs"), {"runs": _encode(deltas).decode()})
     cursor.execute(_statement("notify_messages"))
-
-
-def _keep_refused(cursor: Cursor[Any], item: Message | Duplicate, error: psycopg.Error) -> None:
-    origin = item.origin if isinstance(item, Message) else None
-    if origin is None:
-        raise error
-    unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, " ".join(str(error).split()))
-    letter = dead_letter(origin, unfit)
-    cursor.execute(_statement("insert_dead_letter"), dict(zip(DEAD_LETTERS.columns, letter_row(letter), strict=True)))
 
 
 def _statement(name: str) -> bytes:
