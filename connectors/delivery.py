@@ -25,6 +25,12 @@ class JetStreamMessage(Struct, frozen=True, gc=False):
         """The headers, read anew at each call."""
         return parse_headers(self.header_block)
 
+    @property
+    def stored_at(self) -> int:
+        """When the stream stored it, nanoseconds since the Unix epoch; without reading the rest of the reply."""
+        tokens = self.reply.split(".", 10)
+        return int(tokens[7] if len(tokens) == 9 else tokens[9])
+
     def delivery(self) -> "Delivery":
         """Return what the server says of this delivery."""
         return Delivery.parse(self.reply)

@@ -9,7 +9,7 @@ from nats.errors import Error as NatsError
 
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.delivery import JetStreamMessage
-from connectors.pull import MIB, Puller
+from connectors.pull import MIB, ConsumerState, Puller
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,15 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         self.queue_messages = queue_messages
         self.queue_bytes = queue_bytes
         self._stopping = threading.Event()
+        self._partitions: list[_Partition] = []
 
     def stop(self) -> None:
         """Pull no more, and end the input once what was pulled has been handed on."""
         self._stopping.set()
+
+    def consumer_state(self) -> ConsumerState | None:
+        """Return what the server last said of the consumer; None where nothing is known."""
+        return next((state for partition in self._partitions if (state := partition.consumer_state)), None)
 
     @property
     def stopping(self) -> bool:
@@ -76,7 +81,9 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition":  # noqa: ARG002
         """Connect this worker."""
-        return _Partition(self, IDLE_WAIT_ALONE_S if worker_count == 1 else IDLE_WAIT_SHARED_S)
+        partition = _Partition(self, IDLE_WAIT_ALONE_S if worker_count == 1 else IDLE_WAIT_SHARED_S)
+        self._partitions.append(partition)
+        return partition
 
 
 class _Partition(StatelessSourcePartition[JetStreamMessage]):
@@ -94,6 +101,10 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._connection.connect()
         self._connection.run(self._puller.start())
         self._pulling = True
+
+    @property
+    def consumer_state(self) -> ConsumerState | None:
+        return self._puller.state
 
     async def _reconnected(self) -> None:
         if self._pulling:

@@ -42,6 +42,23 @@ class Acks(Protocol):
         """Send what is unsent."""
 
 
+@dataclass
+class Written(Generic[X]):
+    """What a batch came to.
+
+    Attributes:
+        new: items that were stored.
+        rejected: items that Postgres refused and `reject` took.
+        duplicates: how many were stored already, or needed no row.
+        seconds: how long it took, retries included.
+    """
+
+    new: list[X]
+    rejected: list[X]
+    duplicates: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class PostgresSink(DynamicSink[X], Generic[X]):
     """Writes items in batches, one transaction each, and acks them after the commit.
@@ -67,6 +84,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
         lock: a statement executed in the transaction before rows get their place.
         within: called in the transaction with the cursor and the items that were new.
         reject: called in a transaction of its own with an item that Postgres refuses, and why.
+        done: called after the commit and before the acks with what it came to.
 
     Delivery guarantee: at least once, and each key once in the table. An item is
     acked after the commit that stored it, or that found it stored, and never before.
@@ -81,6 +99,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     lock: bytes | None = None
     within: Callable[[Cursor[Any], Sequence[X]], None] | None = None
     reject: Callable[[Cursor[Any], X, psycopg.Error], None] | None = None
+    done: Callable[["Written[X]"], None] | None = None
     batch_rows: int = 8_000
     batch_bytes: int = 16 * MIB
 
@@ -165,10 +184,10 @@ class _Writer(threading.Thread, Generic[X]):
 
     def _write(self, batch: list[X]) -> None:
         failures = 0
-        held_at = time.monotonic()
+        began = held_at = time.monotonic()
         while True:
             try:
-                self._store.store(batch)
+                written = self._store.store(batch)
                 break
             except psycopg.Error as error:
                 failures += 1
@@ -181,6 +200,9 @@ class _Writer(threading.Thread, Generic[X]):
                 self._keep_in_progress()
         if failures:
             log.info("postgres: back after %d failed tries; a batch of %d is stored", failures, len(batch))
+        written.seconds = time.monotonic() - began
+        if self._sink.done:
+            self._sink.done(written)
         self._sink.acks.ack(self._replies(batch))
         self._writing = []
 
@@ -208,52 +230,60 @@ class _Store(Generic[X]):
         # After a duplicate, the next batches are likely to hold some too (a redelivery, a replay).
         self._expect_duplicates = False
 
-    def store(self, items: Sequence[X]) -> None:
+    def store(self, items: Sequence[X]) -> Written[X]:
         """Commit what is new among the items.
 
         Raises:
             psycopg.Error: nothing was committed of the part that failed, for a reason that is not the items'.
         """
+        written: Written[X] = Written([], [])
         pairs = [(item, row) for item in items if (row := self._sink.row(item)) is not None]
         if pairs:
-            self._store_pairs(pairs)
+            self._store_pairs(pairs, written)
+        written.duplicates = len(items) - len(written.new) - len(written.rejected)
+        return written
 
-    def _store_pairs(self, pairs: list[tuple[X, Row]]) -> None:
+    def _store_pairs(self, pairs: list[tuple[X, Row]], written: Written[X]) -> None:
         try:
-            self._commit(pairs)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            written.new += self._commit(pairs)
+        except psycopg.Error as error:
+            if not _is_about_the_data(error):
+                raise
             if len(pairs) > 1:
                 middle = len(pairs) // 2
-                self._store_pairs(pairs[:middle])
-                self._store_pairs(pairs[middle:])
+                self._store_pairs(pairs[:middle], written)
+                self._store_pairs(pairs[middle:], written)
             else:
                 self._reject(pairs[0][0], error)
+                written.rejected.append(pairs[0][0])
 
-    def _commit(self, pairs: list[tuple[X, Row]]) -> None:
+    def _commit(self, pairs: list[tuple[X, Row]]) -> list[X]:
+        """Return the items that were new."""
         if not self._expect_duplicates:
             try:
-                self._commit_straight(pairs)
+                return self._commit_straight(pairs)
             except UniqueViolation:
                 self._expect_duplicates = True
-            else:
-                return
-        self._expect_duplicates = self._commit_staged(pairs) < len(pairs)
+        new = self._commit_staged(pairs)
+        self._expect_duplicates = len(new) < len(pairs)
+        return new
 
-    def _commit_straight(self, pairs: list[tuple[X, Row]]) -> None:
+    def _commit_straight(self, pairs: list[tuple[X, Row]]) -> list[X]:
+        items = [item for item, _ in pairs]
         with self._transaction() as cursor:
             self._take_lock(cursor)
             self._sink.table.insert(cursor, (row for _, row in pairs))
             if self._sink.within:
-                self._sink.within(cursor, [item for item, _ in pairs])
+                self._sink.within(cursor, items)
+        return items
 
-    def _commit_staged(self, pairs: list[tuple[X, Row]]) -> int:
-        """Return how many were new."""
+    def _commit_staged(self, pairs: list[tuple[X, Row]]) -> list[X]:
         table = self._sink.table
+        new: list[X] = []
         with self._transaction() as cursor:
             table.stage(cursor, (row for _, row in pairs))
             self._take_lock(cursor)
             unseen = table.insert_staged(cursor)
-            new = []
             for item, row in pairs:
                 key = table.key_of(row)
                 if key in unseen:
@@ -261,7 +291,7 @@ class _Store(Generic[X]):
                     new.append(item)
             if new and self._sink.within:
                 self._sink.within(cursor, new)
-        return len(new)
+        return new
 
     def _reject(self, item: X, error: psycopg.Error) -> None:
         if self._sink.reject is None:
@@ -307,6 +337,12 @@ class _Transaction:
     def __exit__(self, *raised: Any) -> None:
         self._cursor.close()
         self._transaction.__exit__(*raised)
+
+
+def _is_about_the_data(error: psycopg.Error) -> bool:
+    # Class 54 is a limit of Postgres' own, such as an index entry that is too large: operational
+    # by the driver's word, but the same again however often it is tried.
+    return isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (error.sqlstate or "").startswith("54")
 
 
 def _in_one_line(error: psycopg.Error) -> str:

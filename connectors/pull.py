@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 
 import msgspec
+from msgspec import Struct
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
@@ -25,9 +26,25 @@ HEARTBEAT_S = 5.0
 SILENCE_S = 2.5 * HEARTBEAT_S
 TICK_S = 1.0
 FAREWELL_S = 2.0
+STATE_EVERY_TICKS = 2
+STATE_TIMEOUT_S = 1.0
 BACKOFF_S = (0.25, 5.0)
 MIB = 1024 * 1024
 ACK_PREFIX = "$JS.ACK."
+
+
+class ConsumerState(Struct, frozen=True):
+    """How far a consumer is behind, by the server's word.
+
+    Attributes:
+        pending: messages not delivered yet.
+        unacked: messages delivered and not acked yet.
+        redelivered: of these, delivered more than once.
+    """
+
+    pending: int = msgspec.field(name="num_pending")
+    unacked: int = msgspec.field(name="num_ack_pending")
+    redelivered: int = msgspec.field(name="num_redelivered")
 
 
 class Puller:
@@ -55,6 +72,8 @@ class Puller:
     ) -> None:
         self._connection = connection
         self._next_subject = f"{connection.options.js_api_prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._info_subject = f"{connection.options.js_api_prefix}.CONSUMER.INFO.{stream}.{durable}"
+        self.state: ConsumerState | None = None
         self._consumer = f"consumer {durable} of stream {stream}"
         self._deliver = deliver
         self._has_room = has_room
@@ -177,8 +196,10 @@ class Puller:
         self._failures += 1
 
     async def _tick(self) -> None:
+        ticks = 0
         while True:
             await asyncio.sleep(TICK_S)
+            ticks += 1
             try:
                 silent = self._credit > 0 and self._now() - self._heard_at > SILENCE_S
                 if silent and self._connection.is_connected:
@@ -186,5 +207,16 @@ class Puller:
                     await self._subscribe()
                 else:
                     await self.request()
+                if ticks % STATE_EVERY_TICKS == 0:
+                    await self._ask_state()
             except NatsError as error:
                 log.debug("pull: %s", error)
+
+    async def _ask_state(self) -> None:
+        self.state = None
+        if self._connection.is_connected:
+            answer = await self._connection.client.request(self._info_subject, b"", timeout=STATE_TIMEOUT_S)
+            try:
+                self.state = msgspec.json.decode(answer.data, type=ConsumerState)
+            except msgspec.ValidationError:
+                log.debug("pull: no state of %s: %r", self._consumer, answer.data[:200])

@@ -20,6 +20,7 @@ from flows import logs, topology
 from flows.dead_letter import DeadLetter
 from flows.dedupe import RecentKeys
 from flows.message import Message
+from flows.metrics import FlowMetrics
 from flows.nats import nats_options
 from flows.normalize import normalize
 from flows.redact import PatternError, Redactor, load_patterns
@@ -42,7 +43,9 @@ def flow() -> Dataflow:
     for signum in (signal.SIGTERM, signal.SIGINT):
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())
-    return build(settings, source, redactor)
+    metrics = FlowMetrics(source)
+    metrics.serve(settings.agent_comms_metrics_port)
+    return build(settings, source, redactor, metrics)
 
 
 def jetstream_source(settings: Settings) -> JetStreamSource:
@@ -51,15 +54,18 @@ def jetstream_source(settings: Settings) -> JetStreamSource:
     return JetStreamSource(nats_options(settings, "agent-comms-ingest"), consumer.stream_name, consumer.durable_name)
 
 
-def build(settings: Settings, source: JetStreamSource, redactor: Redactor) -> Dataflow:
+def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metrics: FlowMetrics) -> Dataflow:
     """Return the dataflow of a source under given settings."""
     acks = JetStreamAcks(nats_options(settings, "agent-comms-acks"))
 
     def normalize_all(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
+        metrics.received(len(messages))
         return [normalize(message, settings.agent_comms_max_message_bytes) for message in messages]
 
     def redact_all(items: list[Message | DeadLetter]) -> list[Message | DeadLetter]:
-        return [redactor.message(item) if isinstance(item, Message) else redactor.letter(item) for item in items]
+        items = [redactor.message(item) if isinstance(item, Message) else redactor.letter(item) for item in items]
+        metrics.judged(items)
+        return items
 
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
@@ -69,8 +75,12 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor) -> Da
     letters = op.filter_map("letters", judged, lambda item: item if isinstance(item, DeadLetter) else None)
     by_workflow = op.key_on("by_workflow", messages, _workflow_key)
     once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
-    op.output("store_messages", op.key_rm("unkey", once), messages_sink(settings.database_url, acks, redactor))
-    op.output("store_letters", letters, dead_letters_sink(settings.database_url, acks))
+    op.output(
+        "store_messages",
+        op.key_rm("unkey", once),
+        messages_sink(settings.database_url, acks, redactor, metrics.messages_written),
+    )
+    op.output("store_letters", letters, dead_letters_sink(settings.database_url, acks, metrics.letters_written))
     return flow
 
 

@@ -1,6 +1,6 @@
 """How messages and dead letters are stored: their tables, rows and what goes with them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ from psycopg import Cursor
 
 import sql
 from connectors.copy import CopyTable, Row
-from connectors.postgres import Acks, PostgresSink
+from connectors.postgres import Acks, PostgresSink, Written
 from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.dedupe import Duplicate
 from flows.identity import row_id
@@ -37,7 +37,9 @@ DEAD_LETTERS = CopyTable(
 _encode = msgspec.json.Encoder().encode
 
 
-def messages_sink(conninfo: str, acks: Acks, redactor: Redactor) -> PostgresSink[Message | Duplicate]:
+def messages_sink(
+    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Message | Duplicate]], None]
+) -> PostgresSink[Message | Duplicate]:
     """Return the sink that stores messages, with their runs and the signal to live readers.
 
     What Postgres refuses of them becomes a dead letter, without its credentials too.
@@ -61,10 +63,13 @@ def messages_sink(conninfo: str, acks: Acks, redactor: Redactor) -> PostgresSink
         lock=_statement("lock_seq"),
         within=_add_to_runs,
         reject=keep_refused,
+        done=done,
     )
 
 
-def dead_letters_sink(conninfo: str, acks: Acks) -> PostgresSink[DeadLetter]:
+def dead_letters_sink(
+    conninfo: str, acks: Acks, done: Callable[[Written[DeadLetter]], None]
+) -> PostgresSink[DeadLetter]:
     """Return the sink that stores dead letters."""
     return PostgresSink(
         conninfo=conninfo,
@@ -73,6 +78,7 @@ def dead_letters_sink(conninfo: str, acks: Acks) -> PostgresSink[DeadLetter]:
         reply=lambda letter: letter.reply,
         size=lambda letter: len(letter.payload),
         acks=acks,
+        done=done,
     )
 
 
