@@ -1,9 +1,10 @@
-"""nats-py's client, taught two things: nothing that a publisher sends ends it, and deliveries can be had raw.
+"""nats-py's client, made safe against what others send, and quick.
 
-nats-py decodes subjects and headers strictly, and a UnicodeDecodeError there ends its
-read loop: one message with a stray byte in its subject would stop a reader for good,
-at each redelivery anew. It also hands each message through a queue and a task, which
-costs more than everything else on the way to a dataflow.
+Where TLS is asked for, nothing goes out without it. nats-py decodes subjects and headers
+strictly, and a UnicodeDecodeError there ends its read loop: one message with a stray byte
+in its subject would stop a reader for good, at each redelivery anew. It also hands each
+message through a queue and a task, which costs more than everything else on the way to a
+dataflow.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 # Called on the loop with subject, reply, payload and header block; must neither block nor raise.
 RawCallback: TypeAlias = Callable[[str, str, bytes, bytes], None]
@@ -49,6 +51,16 @@ class TolerantClient(Client):
             # A server that refuses us is tried again, and the last try's socket would be forgotten.
             self._transport.close()  # type: ignore[no-untyped-call]
         await super()._connect_to_server(s)
+
+    def _connect_command(self) -> bytes:
+        # nats-py sends its credentials in the clear to a server that doesn't ask for TLS,
+        # which is what somebody between us and the server would have it say.
+        scheme = self._current_server.uri.scheme if self._current_server else ""
+        wanted = scheme == "tls" or ("tls" in self.options and scheme not in ("ws", "wss"))
+        if wanted and not self._server_info.get("tls_required"):
+            message = "the server offers no TLS; nothing was sent"
+            raise NatsError(message)
+        return super()._connect_command()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         callback = self._raw.get(sid)
