@@ -42,6 +42,22 @@ class Acks(Protocol):
         """Send what is unsent."""
 
 
+class NoAcks:
+    """For items that nobody waits for."""
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def ack(self, replies: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def in_progress(self, replies: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 @dataclass
 class Written(Generic[X]):
     """What a batch came to.
@@ -126,7 +142,7 @@ class _Writer(threading.Thread, Generic[X]):
     def __init__(self, sink: PostgresSink[X]) -> None:
         super().__init__(name=f"postgres:{sink.table.name[1]}", daemon=True)
         self._sink = sink
-        self._store = _Store(sink)
+        self._store = Store(sink)
         self._changed = threading.Condition()
         self._waiting: list[X] = []
         self._waiting_bytes = 0
@@ -221,8 +237,11 @@ class _Writer(threading.Thread, Generic[X]):
         return [reply for reply in map(self._sink.reply, items) if reply]
 
 
-class _Store(Generic[X]):
-    """Stores batches over one connection, which is made anew after a failure."""
+class Store(Generic[X]):
+    """Stores batches as a sink says, over one connection, which is made anew after a failure.
+
+    For those who store outside of a dataflow: it acks nothing and retries nothing.
+    """
 
     def __init__(self, sink: PostgresSink[X]) -> None:
         self._sink = sink

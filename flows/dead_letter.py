@@ -25,6 +25,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
 
     Attributes:
         detail: one sentence for a person.
+        stored_at: when the stream stored it, nanoseconds since the Unix epoch.
         deliveries: how often the server has delivered it.
         dedupe_key: the same for each delivery of the same stored message.
         reply: the ack subject that the message still holds.
@@ -36,6 +37,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
     reason: Reason
     detail: str
     stream_seq: int
+    stored_at: int
     deliveries: int
     dedupe_key: str
     reply: str = ""

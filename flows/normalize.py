@@ -80,6 +80,7 @@ def dead_letter(message: JetStreamMessage, unfit: UnfitError) -> DeadLetter:
         reason=unfit.reason,
         detail=storable(unfit.detail),
         stream_seq=delivery.stream_seq,
+        stored_at=delivery.stored_at,
         deliveries=delivery.deliveries,
         dedupe_key=identity.key_of_place(delivery.stream_seq, delivery.stored_at),
         reply=message.reply,

@@ -29,8 +29,18 @@ MESSAGES = CopyTable(
 )  # fmt: skip
 DEAD_LETTERS = CopyTable(
     name=("workflow_comms", "dead_letters"),
-    columns=("stream_seq", "subject", "headers", "payload", "reason", "detail", "deliveries", "dedupe_key"),
-    types=("int8", "text", "jsonb", "bytea", "text", "text", "int4", "text"),
+    columns=(
+        "stream_seq",
+        "stored_at",
+        "subject",
+        "headers",
+        "payload",
+        "reason",
+        "detail",
+        "deliveries",
+        "dedupe_key",
+    ),
+    types=("int8", "int8", "text", "jsonb", "bytea", "text", "text", "int4", "text"),
     key="dedupe_key",
 )
 
@@ -38,7 +48,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def messages_sink(
-    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Message | Duplicate]], None]
+    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Message | Duplicate]], None] | None
 ) -> PostgresSink[Message | Duplicate]:
     """Return the sink that stores messages, with their runs and the signal to live readers.
 
@@ -109,6 +119,7 @@ def letter_row(letter: DeadLetter) -> Row:
     """Return a dead letter's values in the order of the table's columns."""
     return (
         letter.stream_seq,
+        letter.stored_at,
         letter.subject,
         _encode(letter.headers),
         letter.payload,

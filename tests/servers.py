@@ -58,6 +58,11 @@ class StreamHandle:
         info: ConsumerInfo = self.connection.run(self.connection.jetstream().consumer_info(self.name, self.durable))
         return info
 
+    def create_consumer_anew(self) -> None:
+        """Forget what was acked: everything in the stream is delivered again."""
+        self.connection.run(self.connection.jetstream().delete_consumer(self.name, self.durable))
+        self.connection.run(bootstrap(self.connection.jetstream(), topology.manifests()))
+
     def set_ack_wait(self, seconds: float) -> None:
         """Have what a killed reader held come again sooner than the manifest says."""
         config = topology.consumer().config()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from web.failure import Commands, Failure
+from web.letters import dead_letters
 from web.publish import publish
 
 SCHEMA = "workflow_comms"
@@ -24,6 +25,7 @@ def main() -> None:
 
 
 main.add_command(publish)
+main.add_command(dead_letters)
 
 
 @main.command(short_help="Run everything on this machine.")
@@ -90,6 +92,35 @@ def bootstrap(*, update: bool) -> None:
     if left:
         text = f"the server differs from the manifests in {fields}; nothing that exists was changed, --update does it"
         raise Failure(text)
+
+
+@main.command(short_help="Delete what is older than the retention.")
+@click.option("--days", type=click.IntRange(1), help="By default AGENT_COMMS_RETENTION_DAYS.")
+@click.option("--batch", type=click.IntRange(1, 100_000), default=5_000, show_default=True, help="Rows a transaction.")
+@click.option("--dry-run", is_flag=True, help="Say how much would go.")
+def prune(*, days: int | None, batch: int, dry_run: bool) -> None:
+    """Delete messages and dead letters that were stored longer ago than the retention; runs stay.
+
+    Works in short transactions and can be interrupted and run again at any time.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from flows.retention import Pruned, prunable
+    from flows.retention import prune as run
+    from flows.settings import Settings
+
+    settings = Settings.from_env()
+    before = datetime.now(UTC) - timedelta(days=days or settings.agent_comms_retention_days)
+
+    def progress(so_far: Pruned) -> None:
+        click.echo(f"{so_far.messages} messages, {so_far.dead_letters} dead letters", err=True)
+
+    if dry_run:
+        gone = prunable(settings.database_url, before)
+        click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters would go")
+        return
+    gone = run(settings.database_url, before, batch, progress)
+    click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters deleted")
 
 
 @main.command(short_help="Print every setting.")

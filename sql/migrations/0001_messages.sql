@@ -60,6 +60,8 @@ CREATE TABLE workflow_comms.runs (
     words_at           timestamptz,
     last_agent         text,
     last_content       text,
+    -- Messages that were there and are past the retention.
+    pruned             bigint      NOT NULL DEFAULT 0,
     attrs              jsonb       NOT NULL DEFAULT '{}',
     CONSTRAINT runs_pkey PRIMARY KEY (workflow_namespace, workflow_uid)
 );
@@ -73,6 +75,8 @@ CREATE INDEX runs_by_activity ON workflow_comms.runs (last_at DESC, workflow_nam
 CREATE TABLE workflow_comms.dead_letters (
     id            uuid        NOT NULL DEFAULT gen_random_uuid(),
     stream_seq    bigint,
+    -- When the stream stored it, in nanoseconds: replayed, it gets the key that it would have had.
+    stored_at     bigint,
     subject       text        NOT NULL,
     headers       jsonb       NOT NULL DEFAULT '{}',
     payload       bytea       NOT NULL,
