@@ -14,6 +14,9 @@ _PAGE_POLICY = "; ".join(
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
+        # Where browsers know Trusted Types, HTML enters a page through one function of static/html.js only.
+        "require-trusted-types-for 'script'",
+        "trusted-types agent-comms",
     )
 )
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"

@@ -97,7 +97,8 @@ def plain(text: str) -> str:
     """Return the words of a Markdown text on one line, for excerpts."""
     text = re.sub(r"```[^\n]*", " ", text[:2_000])
     text = re.sub(r"(?m)^\s{0,3}(?:#{1,6}\s|>\s?|[-*+]\s(?:\[[ xX]\]\s)?)", " ", text)
-    text = re.sub(r"\*\*|__|`", "", text)
+    text = re.sub(r"!?\[([^\]\n]{1,200})\]\([^)\n]{0,500}\)", r"\1", text)
+    text = re.sub(r"\*\*|__|`|(?<!\S)\*(?=\S)|(?<=\S)\*(?!\w)", "", text)
     return " ".join(text.split())
 
 

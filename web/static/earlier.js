@@ -58,7 +58,7 @@ export class Earlier {
 
   #place(fragment) {
     const next = fragment.querySelector(".earlier");
-    const messages = [...fragment.querySelectorAll(":scope > [data-seq]")];
+    const messages = [...fragment.children].filter((element) => element.dataset.seq !== undefined);
     localize(fragment);
     still(this.timeline.element, () => {
       this.timeline.prepend(messages);

@@ -7,7 +7,8 @@ const distance = () => page.scrollHeight - page.scrollTop - page.clientHeight;
 
 /** Change the page while what the reader sees stays where it is. */
 export function still(root, change) {
-  const anchor = [...root.children].find((element) => element.getBoundingClientRect().bottom > 120);
+  // A message, since the line of a day may go.
+  const anchor = [...root.children].find((element) => element.dataset.seq && element.getBoundingClientRect().bottom > 120);
   const top = anchor?.getBoundingClientRect().top;
   change();
   if (anchor?.isConnected) page.scrollBy({ top: anchor.getBoundingClientRect().top - top, behavior: "instant" });

@@ -1,0 +1,59 @@
+"""What a reader would notice about a page."""
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.waiting import wait_until
+
+AT_THE_END = "document.scrollingElement.scrollHeight - scrollY - innerHeight < 2"
+FIRST = "Number(document.querySelector('[data-seq]').dataset.seq)"
+OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
+
+# The text that is hard to read: each with its contrast to what is behind it.
+PALE = """() => {
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (value) => (value /= 255) <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const luminance = ([red, green, blue]) => 0.2126 * light(red) + 0.7152 * light(green) + 0.0722 * light(blue);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (numbers(colour).length === 3 || numbers(colour)[3] === 1) return numbers(colour);
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !element.checkVisibility() || element.closest(".sr, .sprite")) continue;
+    const pair = [numbers(getComputedStyle(element).color), behind(element)].map(luminance).sort((a, b) => b - a);
+    const contrast = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (contrast < 4.5) found.push([texts.currentNode.data.trim().slice(0, 40), element.className, contrast]);
+  }
+  return found;
+}"""
+
+
+def message(page: Page, seq: int) -> Locator:
+    return page.locator(f'[data-seq="{seq}"]')
+
+
+def sequence(page: Page) -> list[int]:
+    """Return the shown messages from top to bottom."""
+    numbers = page.locator("[data-testid=timeline] [data-seq]").evaluate_all("all => all.map((one) => one.dataset.seq)")
+    return [int(number) for number in numbers]
+
+
+def expect_live(page: Page) -> None:
+    expect(page.locator(".badge")).to_have_attribute("data-state", "live")
+
+
+def wait_for(page: Page, condition: str) -> None:
+    """Wait until a JavaScript expression holds; Playwright's own way is an `eval`, which the pages' policy forbids."""
+    wait_until(lambda: page.evaluate(condition), condition, patience=20)
+
+
+def place_of(locator: Locator) -> float:
+    """Return how far below the window's top an element is."""
+    box = locator.bounding_box()
+    assert box is not None
+    return box["y"]

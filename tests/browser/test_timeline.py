@@ -1,0 +1,237 @@
+"""A run's page, alive."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import story
+from tests.browser.conftest import OpenPage, Witness
+from tests.browser.rows import insert, message
+from tests.browser.sights import AT_THE_END, FIRST, expect_live, place_of, sequence, wait_for
+from tests.browser.sights import message as shown
+from tests.webserver import WebServer
+
+NOW = datetime.now(UTC)
+START = NOW - timedelta(hours=1)
+
+
+def fill(database: str, count: int, run: str = "run-1") -> list[int]:
+    return insert(
+        database,
+        [message(START + timedelta(seconds=n), "planner", "message", f"Line {n}.", run=run) for n in range(count)],
+    )
+
+
+def say(database: str, content: str, run: str = "run-1", at: datetime | None = None) -> int:
+    return insert(database, [message(at or datetime.now(UTC), "executor", "message", content, run=run)])[0]
+
+
+def scroll_to_top(page: Page) -> None:
+    page.mouse.move(700, 500)
+    page.keyboard.press("Home")
+
+
+def test_a_run_opens_at_its_newest_message(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 60)
+    page = open_page("/agents/run-1")
+    assert sequence(page) == places
+    expect(shown(page, places[-1])).to_be_in_viewport()
+    expect(page).to_have_title("run-1 · agent-comms")
+
+
+def test_a_message_appears_without_reload(database: str, open_page: OpenPage) -> None:
+    fill(database, 3)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    page.evaluate("window.untouched = true")
+    new = say(database, "**Just** said.")
+    expect(shown(page, new).locator("strong")).to_have_text("Just")
+    expect(shown(page, new)).to_have_attribute("data-agent", "executor")
+    assert page.evaluate("window.untouched")
+
+
+def test_the_page_follows_while_the_reader_is_at_the_end(database: str, open_page: OpenPage) -> None:
+    fill(database, 60)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    for _ in range(3):
+        new = say(database, "More.\n\n" * 10)
+        expect(shown(page, new)).to_be_attached()
+        assert page.evaluate(AT_THE_END)
+    expect(page.locator(".pill")).to_be_hidden()
+
+
+def test_a_reader_who_scrolled_up_stays_and_is_told_how_much_is_new(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 60)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    page.mouse.move(700, 500)
+    page.mouse.wheel(0, -900)
+    wait_for(page, f"!({AT_THE_END})")
+    seen = shown(page, places[40])
+    before = place_of(seen)
+    for _ in range(12):
+        last = say(database, "New.")
+    expect(shown(page, last)).to_be_attached()
+    expect(page.locator(".pill")).to_have_text("12 new")
+    assert place_of(seen) == pytest.approx(before, abs=1)
+    page.locator(".pill").click()
+    expect(shown(page, last)).to_be_in_viewport()
+    expect(page.locator(".pill")).to_be_hidden()
+    last = say(database, "Followed again.")
+    expect(shown(page, last)).to_be_in_viewport()
+
+
+def test_earlier_messages_load_upward_without_a_jump(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 650)
+    page = open_page("/agents/run-1")
+    # Those just above are loaded before the reader gets there.
+    assert sequence(page)[-200:] == places[-200:]
+    for shown_before in (places[-200:], places[-400:], places[-600:]):
+        first = shown(page, shown_before[0])
+        first.scroll_into_view_if_needed()
+        wait_for(page, f"{FIRST} < {shown_before[0]}")
+        expect(first).to_be_in_viewport()
+    wait_for(page, f"{FIRST} == {places[0]}")
+    assert sequence(page) == places
+    expect(page.locator(".earlier")).to_have_count(0)
+
+
+def test_what_the_reader_sees_does_not_move_while_earlier_messages_arrive(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 450)
+    page = open_page("/agents/run-1")
+    page.evaluate("scrollTo(0, 600)")
+    seen = shown(page, places[-190])
+    before = place_of(seen)
+    with page.expect_response(lambda answer: "/earlier" in answer.url):
+        page.evaluate("document.querySelector('.earlier a').click()")
+    wait_for(page, "document.querySelectorAll('[data-seq]').length >= 400")
+    assert place_of(seen) == pytest.approx(before, abs=1)
+
+
+def test_a_late_message_takes_its_place_by_time(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 30)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    late = say(database, "Late.", at=START + timedelta(seconds=9, milliseconds=500))
+    last = say(database, "Last.")
+    expect(shown(page, last)).to_be_attached()
+    assert sequence(page) == [*places[:10], late, *places[10:], last]
+
+
+def test_many_messages_at_once_come_whole_and_in_order(database: str, open_page: OpenPage) -> None:
+    fill(database, 1)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    batch = [message(NOW + timedelta(milliseconds=n), "executor", "message", f"Burst {n}.") for n in range(300)]
+    places = insert(database, batch)
+    expect(shown(page, places[-1])).to_be_in_viewport()
+    assert sequence(page)[1:] == places
+
+
+def test_a_page_that_follows_for_long_stays_light_and_loses_nothing(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 150)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    for start in range(0, 900, 300):
+        batch = [message(NOW + timedelta(seconds=start + n), "executor", "message", f"More {n}.") for n in range(300)]
+        places += insert(database, batch)
+        expect(shown(page, places[-1])).to_be_in_viewport()
+    assert len(sequence(page)) < 820
+    while (first := sequence(page)[0]) != places[0]:
+        scroll_to_top(page)
+        wait_for(page, f"{FIRST} < {first}")
+    assert sequence(page) == places
+
+
+def test_after_a_lost_connection_nothing_is_missing_and_nothing_twice(
+    database: str, web: WebServer, open_page: OpenPage, witness: Witness
+) -> None:
+    witness.is_loading_tolerated = True
+    places = fill(database, 5)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    places.append(say(database, "Before."))
+    expect(shown(page, places[-1])).to_be_attached()
+    web.kill()
+    expect(page.locator(".badge")).to_have_attribute("data-state", "reconnecting")
+    expect(page.locator(".badge")).to_contain_text("connection lost at")
+    places += [say(database, f"Meanwhile {n}.") for n in range(3)]
+    expect(page.locator(".badge")).to_have_attribute("data-state", "offline")
+    web.start()
+    expect(shown(page, places[-1])).to_be_attached()
+    expect_live(page)
+    expect(page.locator(".badge")).to_contain_text("caught up: 3 messages")
+    assert sequence(page) == places
+
+
+def test_a_call_and_its_result_are_one_card(database: str, open_page: OpenPage) -> None:
+    call = message(START, "executor", "tool_call", "$ pytest -q", attrs=story.shell("pytest -q"))
+    insert(database, [call])
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    output = "\n".join(f"line {n}" for n in range(5_067))
+    attrs = story.shell("pytest -q", output=output, exit_code=1, duration_ms=4_100)
+    (result,) = insert(database, [message(NOW, "executor", "tool_result", output, attrs=attrs)])
+    card = shown(page, result)
+    expect(card.locator(".outcome")).to_have_text("exit 1")
+    expect(card.locator(".request")).to_be_hidden()
+    above = page.locator(".is-call .card").bounding_box()
+    below = card.locator(".card").bounding_box()
+    assert above is not None
+    assert below is not None
+    assert below["y"] == pytest.approx(above["y"] + above["height"], abs=1)
+    expect(card.locator("pre").get_by_text("line 5066")).to_be_visible()
+    expect(card.get_by_text("line 5000")).to_be_hidden()
+    card.get_by_text("Showing the last 12 of 5,067 lines").click()
+    expect(card.get_by_text("line 5000")).to_be_visible()
+
+
+def test_the_head_counts_what_arrives(database: str, open_page: OpenPage) -> None:
+    fill(database, 2)
+    page = open_page("/agents/run-1")
+    expect(page.locator(".head .facts")).to_contain_text("2 messages")
+    insert(database, [message(datetime.now(UTC), "reviewer", "error", "Broken.")])
+    expect(page.locator(".head .facts")).to_contain_text("3 messages")
+    expect(page.locator(".head .facts")).to_contain_text("1 error")
+    expect(page.locator(".summary .crew")).to_contain_text("reviewer")
+
+
+def test_times_are_the_readers_own(database: str, open_page: OpenPage) -> None:
+    at = datetime(2026, 7, 1, 23, 30, 5, tzinfo=UTC)
+    (place,) = insert(database, [message(at, "planner", "message", "Late in the evening.")])
+    page = open_page("/agents/run-1", timezone_id="Europe/Berlin")
+    expect(shown(page, place).locator(".at")).to_have_text("01:30:05")
+    expect(page.locator(".day")).to_have_text("Thursday, 2 July 2026 · Europe/Berlin")
+
+
+def test_the_general_channel_is_alive_too(database: str, open_page: OpenPage) -> None:
+    page = open_page("/agents/general")
+    expect(page.get_by_text("Nobody has spoken here yet.")).to_be_visible()
+    expect_live(page)
+    (place,) = insert(database, [message(NOW, "planner", "message", "Hello, all.", channel="general")])
+    expect(shown(page, place)).to_contain_text("Hello, all.")
+    expect(page.get_by_text("Nobody has spoken here yet.")).to_be_hidden()
+    fill(database, 1)
+    shown(page, place).locator(".where").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("run-1")
+
+
+def test_a_message_by_itself_is_whole(database: str, open_page: OpenPage) -> None:
+    output = "\n".join(f"line {n}" for n in range(20_000))
+    attrs = story.shell("seq", output=output, exit_code=0)
+    (place,) = insert(database, [message(NOW, "executor", "tool_result", "", attrs=attrs)])
+    page = open_page("/agents/run-1")
+    shown(page, place).locator("summary").first.click()
+    shown(page, place).get_by_text("Open the whole").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Message {place}")
+    expect(page.locator("pre")).to_contain_text("line 19999")
+    expect(page.locator("pre")).to_contain_text("line 0\n")
+
+
+def test_the_reader_at_the_end_stays_there_when_the_window_changes(database: str, open_page: OpenPage) -> None:
+    fill(database, 60)
+    page = open_page("/agents/run-1")
+    page.set_viewport_size({"width": 700, "height": 500})
+    wait_for(page, AT_THE_END)
