@@ -40,7 +40,7 @@ class Watcher:
         assert parts.hostname is not None
         self.last_id = last_id
         self.comments = 0
-        self.retry: int | None = None
+        self.retries: list[int] = []
         self._connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
         headers = {"Last-Event-ID": last_id} if last_id is not None else {}
         self._connection.request("GET", f"{path}?{urlencode(parameters)}", headers=headers)
@@ -74,7 +74,7 @@ class Watcher:
                 field, _, value = line.partition(":")
                 event[field] = value.removeprefix(" ")
                 if field == "retry":
-                    self.retry = int(value)
+                    self.retries.append(int(value))
 
     def take(self, count: int) -> list[Seen]:
         """Wait for so many events."""

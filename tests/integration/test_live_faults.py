@@ -205,8 +205,9 @@ def test_sigterm_ends_streams_and_process_within_10_s(web: WebServer, writer: Wr
             watcher.take(1)
         began = time.monotonic()
         web.stop()
-        assert time.monotonic() - began < 10
+        # Well within the time that gunicorn would wait before it kills.
+        assert time.monotonic() - began < 5
         for watcher in watchers:
             assert watcher.rest() == []
-            assert watcher.retry is not None
+            assert len(watcher.retries) == 2
     assert "Traceback" not in web.log()
