@@ -3,6 +3,7 @@
 import shlex
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,23 +17,36 @@ from web.state import State
 def show_addresses(console: Console, addresses: dict[str, str], state: State, *, sample: bool) -> None:
     """Say where everything is and what to do next."""
     page = f"{addresses['AGENT_COMMS_URL']}/agents"
-    console.print()
-    console.print(f"  [bold]agent-comms[/] is running   [bold cyan link={page}]{page}[/]")
-    console.print()
-    for line in _places(addresses, state, sample=sample):
-        console.print(line)
-    console.print()
-    console.print("  [dim]Say something yourself, in another terminal:[/]")
-    console.print(f"  . {_shown(state.env_file)}; export NATS_URL")
-    console.print(f'  {_program()} publish --name my-run --agent me "Hello, **agents**"')
-    console.print()
-    console.print("  [dim]Ctrl-C ends everything; the data stays.[/]")
-    console.print()
+    lines = (
+        "",
+        f"  [bold]agent-comms[/] is running   [bold cyan link={page}]{page}[/]",
+        "",
+        *_places(addresses, state, sample=sample),
+        "",
+        "  [dim]Say something yourself, in another terminal:[/]",
+        escape(f"  . {_shown(state.env_file)}; export NATS_URL"),
+        escape(f'  {_program()} publish --name my-run --agent me "Hello, **agents**"'),
+        "",
+        "  [dim]Ctrl-C ends everything; the data stays.[/]",
+        "",
+    )
+    _show(console, "\n".join(lines))
 
 
 def show_note(console: Console, line: str) -> None:
     """Say what happened, and when."""
-    console.print(f"  [dim]{datetime.now().astimezone():%H:%M:%S}[/]  {escape(line)}")
+    _show(console, f"  [dim]{datetime.now().astimezone():%H:%M:%S}[/]  {escape(line)}")
+
+
+def show_end(console: Console) -> None:
+    """Say that nothing runs any more."""
+    _show(console, "[dim]Ended.[/]")
+
+
+def _show(console: Console, text: str) -> None:
+    # The terminal may be closed, or nobody read the pipe any more, which rich takes for the end of the program.
+    with suppress(OSError, SystemExit):
+        console.print(text)
 
 
 def _places(addresses: dict[str, str], state: State, *, sample: bool) -> Iterator[str]:

@@ -102,7 +102,8 @@ class _Child:
 
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None:
-            self.process.send_signal(number)
+            # Not by `send_signal`, which would take the end of a process that has just ended.
+            os.kill(self.process.pid, number)
 
     def last_words(self) -> str:
         """Return the last line of its log."""

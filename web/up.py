@@ -25,7 +25,7 @@ from connectors.migrations import Migrator
 from connectors.server import Server, ServerError
 from flows import topology
 from flows.settings import Settings
-from web.banner import show_addresses, show_note
+from web.banner import show_addresses, show_end, show_note
 from web.failure import Failure
 from web.state import State
 from web.supervisor import Asked, Program, ProgramError, Supervisor
@@ -73,7 +73,7 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
             raise Failure(str(error)) from error
         finally:
             place.forget_addresses()
-        console.print("[dim]Ended.[/]" if set_up.was_ready else "[dim]Ended before it was ready.[/]")
+        show_end(console)
     return 0
 
 
@@ -92,7 +92,6 @@ class _SetUp:
         self._console = console
         self._nats = EmbeddedNats(state.folder / "nats", state.port("nats"))
         self._postgres = EmbeddedPostgres(state.folder / "postgres", state.port("postgres"))
-        self.was_ready = False
 
     def start(self, *, sample: bool) -> None:
         """Start one after the other, each as soon as what it needs is ready, and say where they are."""
@@ -115,7 +114,6 @@ class _SetUp:
             self._wait_for(self._is_web_ready, "the web server")
             self._wait_for(lambda: _is_flow_ready(connection), "the flow")
         self._state.tell_addresses(self._addresses())
-        self.was_ready = True
         show_addresses(self._console, self._addresses(), self._state, sample=sample)
 
     def _addresses(self) -> dict[str, str]:

@@ -117,6 +117,15 @@ def test_a_program_that_ignores_being_asked_is_killed(tmp_path: Path, supervisor
     assert not is_running(pids(tmp_path, "web")[0])
 
 
+def test_a_program_that_has_just_ended_is_no_obstacle_to_the_end(tmp_path: Path, supervisor: Supervisor) -> None:
+    supervisor.start(shell(tmp_path, "web", WAITS))
+    run_until(supervisor, lambda: bool(pids(tmp_path, "web")))
+    os.kill(pids(tmp_path, "web")[0], signal.SIGKILL)
+    wait_until(lambda: not is_running(pids(tmp_path, "web")[0]), "its end, which the supervisor hasn't seen")
+    supervisor.end()
+    assert len(pids(tmp_path, "web")) == 1
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_program_that_hangs_is_killed(tmp_path: Path, supervisor: Supervisor) -> None:
     supervisor.start(shell(tmp_path, "web", WAITS))
