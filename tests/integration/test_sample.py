@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.connection import NatsOptions
+from connectors.puback import PubAck, PublishError
 from connectors.publisher import Publisher
 from flows.spelling import Claim
 from tests.servers import NatsServer, StreamHandle, fresh_stream
@@ -21,14 +22,29 @@ SHORT = Story("short", [Line("planner", timedelta(seconds=n), Claim(content=f"wo
 LONG = Story("long", [Line("planner", timedelta(minutes=n), Claim(content=f"word {n}")) for n in range(9)])
 
 
+class Impatient(Publisher):
+    """Gives a message up soon, and counts how often it did."""
+
+    given_up = 0
+
+    def publish(
+        self, subject: str, payload: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> PubAck:
+        try:
+            return super().publish(subject, payload, message_id=message_id, headers=headers)
+        except PublishError:
+            self.given_up += 1
+            raise
+
+
 @contextmanager
-def playing(url: str, story: Story, memory: Path | None = None) -> Iterator[None]:
+def playing(url: str, story: Story, memory: Path | None = None) -> Iterator[Impatient]:
     stop = threading.Event()
-    with Publisher(NatsOptions((url,))) as publisher:
+    with Impatient(NatsOptions((url,)), patience=0.5) as publisher:
         thread = threading.Thread(target=Sample(publisher, "workflow", [story], memory).play, args=(stop.is_set,))
         thread.start()
         try:
-            yield
+            yield publisher
         finally:
             stop.set()
             thread.join()
@@ -74,9 +90,13 @@ def test_a_memory_that_makes_no_sense_is_no_obstacle(stream: StreamHandle, tmp_p
         wait_until(lambda: stream.info().state.messages == 2, "what is due")
 
 
-def test_it_goes_on_when_nats_is_back(own_nats_server: NatsServer) -> None:
-    with fresh_stream(own_nats_server) as stream, playing(own_nats_server.url, SHORT):
+def test_it_goes_on_when_nats_is_back_after_it_gave_up(own_nats_server: NatsServer) -> None:
+    with fresh_stream(own_nats_server) as stream, playing(own_nats_server.url, SHORT) as publisher:
         wait_until(lambda: stream.info().state.messages >= 3, "the first run")
-        own_nats_server.restart()
+        own_nats_server.stop()
+        wait_until(lambda: publisher.given_up > 0, "the sample to have given up")
+        own_nats_server.start()
         wait_until(lambda: stream.connection.is_connected, "the connection")
         wait_until(lambda: stream.info().state.messages >= 5, "more words")
+        contents = [message["content"] for message in said(stream)]
+    assert contents[:5] == ["word 0", "word 1", "word 2", "word 0", "word 1"]
