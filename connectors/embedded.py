@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sysconfig
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class EmbeddedNats(Server):
     def __init__(self, folder: Path, port: int | None = None, *, settings: str = "") -> None:
         super().__init__(folder, port)
         self._settings = settings
-        self._server_name = f"agent-comms-{secrets.token_hex(4)}"
+        # Of the folder, so that a server whose configuration is written anew keeps its name.
+        self._server_name = f"agent-comms-{sha256(bytes(folder.absolute())).hexdigest()[:12]}"
 
     @property
     def url(self) -> str:
