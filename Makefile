@@ -7,13 +7,13 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check chaos bench lock format clean
+.PHONY: help up test check chaos bench screenshots lock format clean
 .SILENT:
 
 help: ## List what can be made
 	echo "make TARGET [ARGS='…']    Python: make PYTHON=/path/to/python3.12"
 	echo
-	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 15
 
 up: $(INSTALLED) ## Run everything on this machine; ARGS='--port 8081 --no-sample'
 	exec $(PYTHON_HERE) -m web.cli up $(ARGS)
@@ -32,6 +32,9 @@ check: $(INSTALLED) ## Lint, format, types, and the direction of imports
 
 bench: $(INSTALLED) ## Measure throughput and latency on this machine
 	exec $(PYTHON_HERE) -m tests.bench $(ARGS)
+
+screenshots: $(INSTALLED) ## Take pictures of every page; ARGS=folder
+	exec $(PYTHON_HERE) -m tests.browser.screenshots $(ARGS)
 
 format: $(INSTALLED) ## Put the code into its form
 	$(PYTHON_HERE) -m ruff check --fix .

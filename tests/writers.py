@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,25 @@ _INSERT = """
         agent_id, role, kind, "timestamp", channel, stage, content, attrs, dedupe_key)
     VALUES (gen_random_uuid(), %(workflow_uid)s, %(workflow_name)s, %(workflow_namespace)s, %(run_id)s, %(step_id)s,
         %(agent_id)s, %(role)s, %(kind)s, %(timestamp)s, %(channel)s, %(stage)s, %(content)s, %(attrs)s, %(dedupe_key)s)
+    RETURNING seq
 """
+
+
+def store(connection: psycopg.Connection, messages: Sequence[Message], held: float = 0.0) -> list[int]:
+    """Store messages in one transaction and return their places in the live order."""
+    places: list[int] = []
+    with connection.transaction():
+        connection.execute(sql.query("lock_seq"))
+        with connection.cursor() as cursor:
+            cursor.executemany(_INSERT, [_row(message) for message in messages], returning=True)
+            places += [place for (place,) in cursor.fetchall()]
+            while cursor.nextset():
+                places += [place for (place,) in cursor.fetchall()]
+        time.sleep(held)
+        deltas = msgspec.json.encode(roll_up(messages)).decode()
+        connection.execute(sql.query("add_to_runs"), {"runs": deltas})
+        connection.execute(sql.query("notify_messages"))
+    return places
 
 
 class Writer:
@@ -42,14 +61,7 @@ class Writer:
     def say(self, *contents: str, held: float = 0.0, **fields: Any) -> None:
         """Store messages in one transaction; `held` is how long it stays open once their places are taken."""
         messages = [self._message(content, fields) for content in contents]
-        with self._connection.transaction():
-            self._connection.execute(sql.query("lock_seq"))
-            with self._connection.cursor() as cursor:
-                cursor.executemany(_INSERT, [_row(message) for message in messages])
-            time.sleep(held)
-            deltas = msgspec.json.encode(roll_up(messages)).decode()
-            self._connection.execute(sql.query("add_to_runs"), {"runs": deltas})
-            self._connection.execute(sql.query("notify_messages"))
+        store(self._connection, messages, held)
 
     def _message(self, content: str, fields: dict[str, Any]) -> Message:
         given = {**self._fields, **fields}

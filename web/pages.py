@@ -60,7 +60,7 @@ def home() -> Response:
     return redirect("/agents")
 
 
-@bp.get("/agents")
+@bp.get("/agents", strict_slashes=False)
 def agents() -> Answer:
     """Show the runs, the newest activity first."""
     asked = {

@@ -5,7 +5,7 @@ what these return. Everything a publisher may have written is escaped or sanitiz
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -21,6 +21,8 @@ _TOOL_KINDS = ("tool_call", "tool_result")
 _STATUS_LENGTH = 160
 _QUIET_LENGTH = 600
 _EXCERPT = 240
+# After so long an agent is named again; static/place.js has the same rule.
+_PAUSE = timedelta(minutes=5)
 # A change of so few lines is shown at once.
 _SMALL_DIFF = 24
 
@@ -49,10 +51,9 @@ def timeline_html(events: Iterable[Event]) -> str:
     for event in events:
         if before is None or event.timestamp.date() != before.timestamp.date():
             parts.append(_template("_day.html").render(day=event.timestamp.astimezone(UTC)))
-            continues = False
-        else:
-            continues = _continues(before, event)
-        joined = before is not None and continues and _joins(before, event)
+            before = None
+        joined = before is not None and _joins(before, event)
+        continues = joined or (before is not None and _continues(before, event))
         parts.append(message_html(event, continues=continues, joined=joined))
         before = event
     return "".join(parts)
@@ -178,14 +179,18 @@ def _is_list(content: str) -> bool:
     return bool(lines) and all(line.lstrip().lower().startswith(("- [ ]", "- [x]", "* [ ]", "* [x]")) for line in lines)
 
 
-def _continues(before: Event, event: Event) -> bool:
+def _goes_on(before: Event, event: Event) -> bool:
     same = before.agent_id == event.agent_id and before.workflow_uid == event.workflow_uid
     # A line of status is no speech; and behind `person` there may be two of them.
     return same and event.agent_id != PERSON and _shape(before) != "status"
 
 
+def _continues(before: Event, event: Event) -> bool:
+    return _goes_on(before, event) and event.timestamp - before.timestamp < _PAUSE
+
+
 def _joins(before: Event, event: Event) -> bool:
-    if before.kind != "tool_call" or event.kind != "tool_result":
+    if before.kind != "tool_call" or event.kind != "tool_result" or not _goes_on(before, event):
         return False
     call, result = tool.read(before), tool.read(event)
     return call.name == result.name and (call.call == result.call or not result.call or not call.call)

@@ -28,6 +28,8 @@ _GLYPHS = {
     "list": ("todo", "plan"),
 }
 _ASKED_LENGTH = 300
+# A line that is longer may be cut off, on a phone at any rate.
+_LINE_LENGTH = 40
 
 
 class Tool(Struct, frozen=True):
@@ -188,11 +190,13 @@ def _source(source: Any, content: str, asked: str) -> Any:
         # The one value is all there is: show it as it is, not as JSON.
         source = next(iter(source.values()))
     if isinstance(source, str) and _unwrapped(source).strip() == asked:
-        source = None
+        return asked if len(asked) > _LINE_LENGTH else None
     if source is not None and source != {} and source != []:
         return source
     text = content.strip().removeprefix("$ ")
-    return None if not text or _unwrapped(text).strip() == asked else content
+    if _unwrapped(text).strip() == asked:
+        return asked if len(asked) > _LINE_LENGTH else None
+    return content if text else None
 
 
 def _output(output: Any, content: str) -> Any:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import story
 from tests.browser.conftest import DESK, PHONE, OpenPage, Witness
@@ -104,8 +104,7 @@ def test_many_runs_are_pages(database: str, open_page: OpenPage) -> None:
     page = open_page("/agents")
     found = names(page)
     while page.get_by_text("Older runs").is_visible():
-        page.get_by_text("Older runs").click()
-        page.wait_for_load_state()
+        follow(page, page.get_by_text("Older runs"))
         expect(page.locator(".badge")).to_have_attribute("data-state", "paged")
         found += names(page)
     assert found == every[::-1]
@@ -220,23 +219,20 @@ def test_html_enters_a_page_through_one_function_only(open_page: OpenPage, witne
 def test_without_scripts_everything_can_be_read(database: str, open_page: OpenPage) -> None:
     places = insert(database, story.long_run(NOW, 450))
     page = open_page("/agents", java_script_enabled=False)
-    page.locator("[data-run] .name").click()
-    read: list[int] = []
-    while True:
-        read = sequence_of(page) + read
-        earlier = page.get_by_role("link", name="Earlier messages")
-        if not earlier.count():
-            break
-        earlier.click()
+    follow(page, page.locator("[data-run] .name"))
+    read = sequence(page)
+    earlier = page.get_by_role("link", name="Earlier messages")
+    while earlier.count():
+        follow(page, earlier)
+        read = sequence(page) + read
     assert read == places
-    page.get_by_role("link", name="To the newest messages").click()
-    assert sequence_of(page) == places[-200:]
+    follow(page, page.get_by_role("link", name="To the newest messages"))
+    assert sequence(page) == places[-200:]
 
 
-def sequence_of(page: Page) -> list[int]:
-    return [
-        int(one.get_attribute("data-seq") or 0) for one in page.locator("[data-testid=timeline] > [data-seq]").all()
-    ]
+def follow(page: Page, link: Locator) -> None:
+    with page.expect_navigation():
+        link.click()
 
 
 def test_a_page_is_small_and_soon_there(database: str, open_page: OpenPage) -> None:

@@ -40,6 +40,16 @@ def test_a_run_opens_at_its_newest_message(database: str, open_page: OpenPage) -
     expect(page).to_have_title("run-1 · agent-comms")
 
 
+def test_a_link_to_a_message_opens_there(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 60)
+    page = open_page(f"/agents/run-1#m-{places[5]}")
+    expect(shown(page, places[5])).to_be_in_viewport()
+    expect_live(page)
+    say(database, "New.")
+    expect(page.locator(".pill")).to_have_text("1 new")
+    expect(shown(page, places[5])).to_be_in_viewport()
+
+
 def test_a_message_appears_without_reload(database: str, open_page: OpenPage) -> None:
     fill(database, 3)
     page = open_page("/agents/run-1")

@@ -236,6 +236,16 @@ def test_the_agent_is_named_once_while_it_goes_on() -> None:
     assert ["same" in tag.attributes["class"] for tag in markup.all("article")] == [False, True, False, False]
 
 
+def test_after_a_pause_the_agent_is_named_again() -> None:
+    markup = Markup(timeline_html([event("a"), event("b", timestamp=NOON + timedelta(minutes=5))]))
+    assert ["same" in tag.attributes["class"] for tag in markup.all("article")] == [False, False]
+
+
+def test_a_long_command_unfolds() -> None:
+    command = "scripts/load.sh --path /search --rate 60 --seconds 10"
+    assert shown(shell(command, "tool_call", f"$ {command}")).having("term")[0].words == command
+
+
 def test_after_a_status_the_agent_is_named_again() -> None:
     markup = Markup(timeline_html([event("Turn 1 started", "status"), event("b")]))
     assert ["same" in tag.attributes["class"] for tag in markup.all("article")] == [False, False]

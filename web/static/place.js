@@ -2,6 +2,9 @@
 
 import { dayOf, zoneName } from "./time.js";
 
+// After so long an agent is named again.
+const PAUSE_MS = 300_000;
+
 const seqOf = (message) => Number(message.dataset.seq);
 const isMessage = (element) => element.dataset.seq !== undefined;
 
@@ -100,11 +103,11 @@ export class Timeline {
     const day = dayOf(new Date(message.dataset.timestamp));
     const newDay = !above || dayOf(new Date(above.dataset.timestamp)) !== day;
     this.#line(message, newDay ? day : null, !above);
-    const goesOn = !newDay && above.dataset.agent === message.dataset.agent && above.dataset.workflow === message.dataset.workflow;
-    // A line of status is no speech; and behind `person` there may be two of them.
-    const same = goesOn && message.dataset.agent !== "person" && !above.classList.contains("is-status");
-    message.classList.toggle("same", same);
-    message.classList.toggle("joined", same && answers(message.dataset, above.dataset));
+    const goesOn = !newDay && goesOnAfter(message, above);
+    const joined = goesOn && answers(message.dataset, above.dataset);
+    const soon = goesOn && new Date(message.dataset.timestamp) - new Date(above.dataset.timestamp) < PAUSE_MS;
+    message.classList.toggle("same", joined || soon);
+    message.classList.toggle("joined", joined);
   }
 
   #line(message, day, isFirst) {
@@ -123,6 +126,13 @@ export class Timeline {
   }
 }
 
+/** Say whether the same agent speaks. A line of status is no speech; and behind `person` there may be two of them. */
+function goesOnAfter({ dataset }, above) {
+  const same = above.dataset.agent === dataset.agent && above.dataset.workflow === dataset.workflow;
+  return same && dataset.agent !== "person" && !above.classList.contains("is-status");
+}
+
+/** Say whether a result belongs to the call right above. */
 function answers(result, call) {
   if (call.kind !== "tool_call" || result.kind !== "tool_result" || call.tool !== result.tool) return false;
   return call.call === result.call || !call.call || !result.call;

@@ -42,6 +42,7 @@ function take(events) {
 }
 
 if (paged === undefined) {
-  if (!location.hash || location.hash === "#end") follow.toEnd();
+  // A link to a message that is in the page leads there; else the newest is what a reader wants.
+  if (!document.getElementById(location.hash.slice(1))?.dataset.seq) follow.toEnd();
   new Live(stream, cursor, new Badge(document.querySelector(".badge")), take);
 }

@@ -1,0 +1,104 @@
+"""Pictures of every page: `make screenshots ARGS=folder`.
+
+At the widths of a desk, a tablet and a phone, light and dark, with a sample, with
+nothing, and with a run of 5,000 messages. One of them is the README's.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, sync_playwright
+
+from connectors.embedded import EmbeddedPostgres
+from tests.browser import story
+from tests.browser.conftest import chromium_program, launch
+from tests.browser.rows import insert
+from tests.browser.sights import expect_live
+from tests.servers import FAST, PostgresServer, fresh_database, make_template
+from tests.webserver import WebServer
+
+SIZES = {"1440": (1440, 900), "1024": (1024, 768), "390": (390, 844)}
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+# A page's picture is named for what is on it; the number is how far it is scrolled, else it stands as it opens.
+WITH_SAMPLE: dict[str, tuple[str, int | None]] = {
+    "agents": ("/agents", None),
+    "agents-failed": ("/agents?state=failed", None),
+    "run": (f"/agents/{story.RUN}", None),
+    "run-beginning": (f"/agents/{story.RUN}", 0),
+    "run-failure": (f"/agents/{story.RUN}", 760),
+    "run-diff": (f"/agents/{story.RUN}", 1_240),
+    "run-long": ("/agents/index-the-monorepo", None),
+    "run-hostile": ("/agents/hostile", 0),
+    "run-missing": ("/agents/not-yet", None),
+    "general": ("/agents/general", None),
+    "error": ("/agents?state=asleep", None),
+}
+WITH_NOTHING: dict[str, tuple[str, int | None]] = {
+    "agents-empty": ("/agents", None),
+    "general-empty": ("/agents/general", None),
+}
+WITHOUT_A_BADGE = ("error",)
+
+
+def main(folder: Path) -> None:
+    """Write the pictures into a folder."""
+    program = chromium_program()
+    if program is None:
+        sys.exit("screenshots: Chromium is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        browser = launch(playwright, program)
+        with EmbeddedPostgres(Path(place) / "postgres", settings=FAST) as postgres:
+            make_template(postgres)
+            with served(postgres, Path(place) / "sample", filled=True) as url:
+                shoot(browser, url, WITH_SAMPLE, folder)
+            with served(postgres, Path(place) / "nothing", filled=False) as url:
+                shoot(browser, url, WITH_NOTHING, folder)
+        browser.close()
+
+
+@contextmanager
+def served(postgres: PostgresServer, folder: Path, *, filled: bool) -> Iterator[str]:
+    """Serve a database of its own, with the whole story in it or nothing."""
+    with fresh_database(postgres) as database:
+        if filled:
+            now = datetime.now(UTC)
+            insert(database, list(story.others(now)))
+            insert(database, story.long_run(now - timedelta(hours=30)))
+            insert(database, story.hostile(now - timedelta(hours=5)))
+            insert(database, story.issue_119(now - timedelta(seconds=130)))
+            insert(database, story.room(now - timedelta(minutes=9)))
+        with WebServer(folder, {"DATABASE_URL": database}) as web:
+            yield web.url
+
+
+def shoot(browser: Browser, url: str, pages: dict[str, tuple[str, int | None]], folder: Path) -> None:
+    """Take a picture of each page at each size in each theme."""
+    for size, (width, height) in SIZES.items():
+        for theme in THEMES:
+            context = browser.new_context(
+                base_url=url,
+                viewport={"width": width, "height": height},
+                device_scale_factor=2 if size == "390" else 1,
+                color_scheme=theme,
+                reduced_motion="reduce",
+            )
+            for name, (path, scroll) in pages.items():
+                page = context.new_page()
+                page.goto(path)
+                if name not in WITHOUT_A_BADGE:
+                    expect_live(page)
+                if scroll is not None:
+                    page.evaluate(f"scrollTo(0, {scroll})")
+                page.screenshot(path=folder / f"{name}-{size}-{theme}.png")
+                page.close()
+            context.close()
+
+
+if __name__ == "__main__":
+    main(Path(*sys.argv[1:2] or ["screenshots"]))
