@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from connectors.launch import launcher
@@ -38,6 +39,10 @@ class WebServer(Server):
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def database(self) -> str:
+        return self._settings["DATABASE_URL"]
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,12 +76,9 @@ StartWeb = Callable[..., WebServer]
 
 
 @pytest.fixture(scope="session")
-def session_web(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[WebServer]:
-    """One web for all tests that store nothing."""
-    with (
-        fresh_database(postgres_server) as dsn,
-        WebServer(tmp_path_factory.mktemp("web"), {"DATABASE_URL": dsn}) as web,
-    ):
+def long_lived_web(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[WebServer]:
+    folder = tmp_path_factory.mktemp("web")
+    with fresh_database(postgres_server) as dsn, WebServer(folder, {"DATABASE_URL": dsn}) as web:
         yield web
 
 
@@ -94,5 +96,13 @@ def start_web(tmp_path: Path) -> Iterator[StartWeb]:
 
 @pytest.fixture
 def web(start_web: StartWeb, database: str) -> WebServer:
-    """One web on a fresh database."""
+    """A web of the test's own on a fresh database."""
     return start_web(DATABASE_URL=database)
+
+
+@pytest.fixture
+def shared_web(long_lived_web: WebServer) -> WebServer:
+    """A web on an empty database, for tests that neither break nor count something."""
+    with psycopg.connect(long_lived_web.database) as connection:
+        connection.execute("TRUNCATE workflow_comms.agent_messages, workflow_comms.runs")
+    return long_lived_web

@@ -18,9 +18,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import Connection
 
+from flows.message import Event
 from web.mailbox import Mailbox
 from web.metrics import SUBSCRIBERS
-from web.queries import Key, Scope, begin_session, newest_seq, read_runs, tail
+from web.pool import begin_session
+from web.queries import Key, Scope, newest_seq, read_runs, tail
 from web.watchers import Watchers
 
 log = logging.getLogger(__name__)
@@ -176,14 +178,20 @@ class Hub:
     def _advance(self, connection: Connection) -> None:
         if not self._watchers:
             self._jump(newest_seq(connection))
-        while events := tail(connection, self._head or 0, BATCH):
-            touched = self._watchers.hand_out(events)
-            if self._watchers.want_runs:
-                self._touched.update(dict.fromkeys(touched))
-            self._head = events[-1].seq
-            self._heard = time.monotonic()
-            if len(events) == BATCH and newest_seq(connection) - self._head > JUMP:
+        more = True
+        while more:
+            events, more = tail(connection, self._head or 0, BATCH)
+            if events:
+                self._hand_out(events)
+            if more and newest_seq(connection) - (self._head or 0) > JUMP:
                 self._jump(newest_seq(connection))
+        self._heard = time.monotonic()
+
+    def _hand_out(self, events: list[Event]) -> None:
+        touched = self._watchers.hand_out(events)
+        if self._watchers.want_runs:
+            self._touched.update(dict.fromkeys(touched))
+        self._head = events[-1].seq
         self._heard = time.monotonic()
 
     def _jump(self, head: int) -> None:

@@ -7,40 +7,27 @@ bounded in rows, bytes and time.
 
 import json
 import math
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from psycopg import Connection, Cursor
-from psycopg_pool import ConnectionPool
 
 import sql
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
+from web.pool import Pool
 
-T = TypeVar("T")
 Place = tuple[datetime, int]
 Key = tuple[str, str]
 
-POOL_SIZE = 8
-POOL_WAIT_S = 2.0
-RECONNECT_S = 1.0
 # A page of messages ends after so many bytes, or it could be hundreds of MiB.
 PAGE_BYTES = 4 * 1024 * 1024
 # As many runs of one name are told apart.
 NAMESAKES = 20
 LAST_PLACE = ("infinity", 2**63 - 1)
 FIRST_PLACE = ("-infinity", 0)
-
-SESSION = b"""
-    SET timezone = 'UTC';
-    SET statement_timeout = '5s';
-    SET default_transaction_read_only = on;
-    SET plan_cache_mode = force_custom_plan;
-    SET jit = off
-"""
 
 
 class Scope(Struct, frozen=True):
@@ -120,20 +107,7 @@ class Reader:
 
     def __init__(self, conninfo: str, stale_after: timedelta) -> None:
         self._stale_after = stale_after
-        self._opening = threading.Lock()
-        self._pool = ConnectionPool(
-            conninfo,
-            min_size=1,
-            max_size=POOL_SIZE,
-            timeout=POOL_WAIT_S,
-            # Soon given up, since the next query tries anew; the pool's own pauses grow to minutes.
-            reconnect_timeout=RECONNECT_S,
-            open=False,
-            configure=begin_session,
-            check=ConnectionPool.check_connection,
-            kwargs={"autocommit": True},
-            name="agent-comms-web",
-        )
+        self._pool = Pool(conninfo)
 
     def close(self) -> None:
         """Close the connections."""
@@ -225,8 +199,12 @@ class Reader:
         return self._page("after", scope, limit, after or FIRST_PLACE)
 
     def since(self, scope: Scope, seq: int, limit: int) -> list[Event]:
-        """Return the messages after a live cursor, in commit order; empty only where none is left."""
+        """Return the messages after a live cursor, in commit order."""
         return self._page("since", scope, limit, (None, seq))
+
+    def stretch(self, scope: Scope, seq: int, limit: int) -> tuple[list[Event], bool]:
+        """Return the same, and whether there are more."""
+        return self._stretch("since", scope, limit, (None, seq))
 
     def cursor_before(self, scope: Scope, limit: int, head: int) -> int:
         """Return the cursor after which come the newest `limit` messages up to a head; the head if there are none."""
@@ -239,7 +217,7 @@ class Reader:
 
     def head(self) -> int:
         """Return the newest committed cursor, 0 where nothing is stored."""
-        return self._query(newest_seq)
+        return self._pool.ask(newest_seq)
 
     def _match(self, **names: str | None) -> RunMatch:
         found: dict[Key, RunRow] = {}
@@ -249,32 +227,22 @@ class Reader:
         return RunMatch(runs[0] if runs else None, runs[1:])
 
     def _page(self, direction: str, scope: Scope, limit: int, place: tuple[object, int]) -> list[Event]:
+        return self._stretch(direction, scope, limit, place)[0]
+
+    def _stretch(self, direction: str, scope: Scope, limit: int, place: tuple[object, int]) -> tuple[list[Event], bool]:
         found = self.resolve(scope)
         if found is None:
-            return []
+            return [], False
         query = f"workflow_messages_{direction}" if found.key else f"general_messages_{direction}"
         timestamp, seq = place
-        arguments = {**_filter(found), "timestamp": timestamp, "seq": seq, "limit": limit, "max_bytes": PAGE_BYTES}
-        return self._query(lambda connection: read_events(connection, query, arguments))
+        arguments = {**_filter(found), "timestamp": timestamp, "seq": seq}
+        return self._pool.ask(lambda connection: read_events(connection, query, limit, arguments))
 
     def _runs(self, query: str, **arguments: object) -> list[RunRow]:
-        return self._query(lambda connection: read_runs(connection, query, self._stale_after, arguments))
+        return self._pool.ask(lambda connection: read_runs(connection, query, self._stale_after, arguments))
 
     def _rows(self, query: str, **arguments: object) -> list[tuple[Any, ...]]:
-        return self._query(lambda connection: connection.execute(sql.query(query), arguments).fetchall())
-
-    def _query(self, ask: Callable[[Connection], T]) -> T:
-        if self._pool.closed:
-            # Not in the constructor: a pool's threads don't survive the fork of a worker.
-            with self._opening:
-                self._pool.open()
-        with self._pool.connection() as connection:
-            return ask(connection)
-
-
-def begin_session(connection: Connection) -> None:
-    """Set what every connection of the web keeps to: it only reads, in UTC, and not for long."""
-    connection.execute(SESSION)
+        return self._pool.ask(lambda connection: connection.execute(sql.query(query), arguments).fetchall())
 
 
 def newest_seq(connection: Connection) -> int:
@@ -283,15 +251,18 @@ def newest_seq(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def tail(connection: Connection, seq: int, limit: int) -> list[Event]:
-    """Return what was committed after a cursor, in both channels, in commit order."""
-    return read_events(connection, "tail_messages", {"seq": seq, "limit": limit, "max_bytes": PAGE_BYTES})
+def tail(connection: Connection, seq: int, limit: int) -> tuple[list[Event], bool]:
+    """Return what was committed after a cursor, in both channels, in commit order, and whether there is more."""
+    return read_events(connection, "tail_messages", limit, {"seq": seq})
 
 
-def read_events(connection: Connection, query: str, arguments: dict[str, object]) -> list[Event]:
-    """Run a query of messages."""
-    with connection.cursor(row_factory=_event_row) as cursor:
-        return cursor.execute(sql.query(query), arguments).fetchall()
+def read_events(
+    connection: Connection, query: str, limit: int, arguments: dict[str, object]
+) -> tuple[list[Event], bool]:
+    """Run a query of messages; return them, and whether it ended at a bound rather than at the last of them."""
+    rows = connection.execute(sql.query(query), {**arguments, "limit": limit, "max_bytes": PAGE_BYTES}).fetchall()
+    bounded = len(rows) == limit or max((row[16] for row in rows), default=0) >= PAGE_BYTES
+    return [make_event(row) for row in rows], bounded
 
 
 def read_runs(connection: Connection, query: str, stale_after: timedelta, arguments: dict[str, object]) -> list[RunRow]:
@@ -329,10 +300,6 @@ def _object(text: str) -> dict[str, Any]:
 def _number(digits: str) -> float | str:
     value = float(digits)
     return value if math.isfinite(value) else digits
-
-
-def _event_row(_: Cursor[Any]) -> Callable[[Sequence[Any]], Event]:
-    return make_event
 
 
 def make_event(row: Sequence[Any]) -> Event:

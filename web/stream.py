@@ -217,8 +217,11 @@ class MessageStream(Stream):
         scope = self._scope or self._wanted
         if self.cursor is None:
             self.cursor = self.reader.cursor_before(scope, self._limit, self.head())
-        while not mailbox.ended and (events := self.reader.since(scope, self.cursor, PAGE)):
-            yield from self.write(mailbox, Chunk([message_item(event) for event in events]))
+        more = True
+        while more and not mailbox.ended:
+            events, more = self.reader.stretch(scope, self.cursor, PAGE)
+            if events:
+                yield from self.write(mailbox, Chunk([message_item(event) for event in events]))
 
     def _find(self, mailbox: Mailbox) -> bool:
         found = self.reader.resolve(self._wanted, self._run)

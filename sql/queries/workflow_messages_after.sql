@@ -1,6 +1,6 @@
 -- What one workflow said next after a place in reading order, oldest first.
 SELECT id::text, seq, workflow_uid, workflow_name, workflow_namespace, run_id, step_id, agent_id, role, kind, "timestamp",
-       channel, stage, content, attrs::text, created_at
+       channel, stage, content, attrs::text, created_at, total
 FROM (
     SELECT picked.*, size, sum(size) OVER (ORDER BY "timestamp", seq) AS total
     FROM (

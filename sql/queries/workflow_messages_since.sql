@@ -1,7 +1,7 @@
 -- What one workflow said after a live cursor, in the order of commits.
 -- Sorted by an expression, lest the planner walk everybody's tail to find one workflow in it.
 SELECT id::text, seq, workflow_uid, workflow_name, workflow_namespace, run_id, step_id, agent_id, role, kind, "timestamp",
-       channel, stage, content, attrs::text, created_at
+       channel, stage, content, attrs::text, created_at, total
 FROM (
     SELECT picked.*, size, sum(size) OVER (ORDER BY seq) AS total
     FROM (

@@ -27,8 +27,13 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def writer(database: str) -> Iterator[Writer]:
-    with Writer(database) as writer:
+def web(shared_web: WebServer) -> WebServer:
+    return shared_web
+
+
+@pytest.fixture
+def writer(web: WebServer) -> Iterator[Writer]:
+    with Writer(web.database) as writer:
         yield writer
 
 
@@ -120,10 +125,10 @@ def test_a_page_of_large_messages_is_short_but_leads_on(web: WebServer, writer: 
 
 @pytest.mark.parametrize(("digits", "shown"), [("1e400", 10**400), ("1e5000", "1" + "0" * 5_000)])
 def test_numbers_beyond_all_bounds_break_neither_page_nor_stream(
-    web: WebServer, writer: Writer, database: str, digits: str, shown: object
+    web: WebServer, writer: Writer, digits: str, shown: object
 ) -> None:
     writer.say("big")
-    with psycopg.connect(database) as connection:
+    with psycopg.connect(web.database) as connection:
         connection.execute("UPDATE workflow_comms.agent_messages SET attrs = %s", [f'{{"n": {digits}}}'])
     assert get(web, MESSAGES, runId="run-1")["messages"][0]["attrs"]["n"] == shown
     with Watcher(web.url, runId="run-1") as watcher:
@@ -191,8 +196,8 @@ def test_one_run_is_shown_with_those_that_share_its_name(web: WebServer, writer:
         ),
     ],
 )
-def test_a_wrong_parameter_is_named(session_web: WebServer, path: str, query: dict[str, Any], parameter: str) -> None:
-    problem = refused(ask(session_web, path, **query))
+def test_a_wrong_parameter_is_named(web: WebServer, path: str, query: dict[str, Any], parameter: str) -> None:
+    problem = refused(ask(web, path, **query))
     assert (problem["status"], problem["parameter"]) == (400, parameter)
     assert parameter in problem["error"]
 
@@ -211,14 +216,12 @@ def test_a_wrong_parameter_is_named(session_web: WebServer, path: str, query: di
         (EVENTS, {"runId": "x", "html": "yes"}, "html"),
     ],
 )
-def test_a_wrong_cursor_or_choice_is_named(
-    session_web: WebServer, path: str, query: dict[str, Any], parameter: str
-) -> None:
-    problem = refused(ask(session_web, path, **query))
+def test_a_wrong_cursor_or_choice_is_named(web: WebServer, path: str, query: dict[str, Any], parameter: str) -> None:
+    problem = refused(ask(web, path, **query))
     assert (problem["status"], problem["parameter"]) == (400, parameter)
 
 
-def test_no_value_of_any_parameter_is_our_failure(session_web: WebServer) -> None:
+def test_no_value_of_any_parameter_is_our_failure(web: WebServer) -> None:
     nasty = [
         "\0",
         "'",
@@ -235,16 +238,16 @@ def test_no_value_of_any_parameter_is_our_failure(session_web: WebServer) -> Non
     names = ["runId", "workflowUid", "workflowNamespace", "workflowName", "agentId", "kind", "channel", "limit"]
     names += ["before", "after", "q", "state", "html", "lastEventId"]
     for name, value, path in itertools.product(names, nasty, [MESSAGES, RUNS, f"{RUNS}/x"]):
-        response, body = ask(session_web, path, **dict[str, Any]({"workflowUid": "x", name: value}))
+        response, body = ask(web, path, **dict[str, Any]({"workflowUid": "x", name: value}))
         assert response.status < 500, (path, name, value, body)
     for value in nasty:
-        response, body = ask(session_web, f"{RUNS}/{quote(value, safe='')}")
+        response, body = ask(web, f"{RUNS}/{quote(value, safe='')}")
         assert response.status in (400, 404, 414), (value, body)
 
 
-def test_what_is_not_there_is_a_problem_for_machines_and_a_page_for_people(session_web: WebServer) -> None:
-    assert refused(ask(session_web, "/api/agents/nothing"))["status"] == 404
-    response, body = ask(session_web, "/nothing")
+def test_what_is_not_there_is_a_problem_for_machines_and_a_page_for_people(web: WebServer) -> None:
+    assert refused(ask(web, "/api/agents/nothing"))["status"] == 404
+    response, body = ask(web, "/nothing")
     assert response.status == 404
     assert response.headers["Content-Type"].startswith("text/html")
     assert b"<h1>" in body
@@ -252,15 +255,15 @@ def test_what_is_not_there_is_a_problem_for_machines_and_a_page_for_people(sessi
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", [MESSAGES, RUNS, EVENTS, "/healthz"])
-def test_writes_are_not_possible_yet(session_web: WebServer, method: str, path: str) -> None:
-    answer = ask(session_web, path, method)
+def test_writes_are_not_possible_yet(web: WebServer, method: str, path: str) -> None:
+    answer = ask(web, path, method)
     assert refused(answer)["status"] == 405
     assert "GET" in answer[0].headers["Allow"]
 
 
 @pytest.mark.parametrize("path", ["/agents", "/agents/general", "/agents/nobody", "/nothing", "/static/app.css"])
-def test_every_page_has_a_strict_policy(session_web: WebServer, path: str) -> None:
-    response, _ = ask(session_web, path)
+def test_every_page_has_a_strict_policy(web: WebServer, path: str) -> None:
+    response, _ = ask(web, path)
     policy = response.headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in policy
     assert "default-src 'none'" in policy
@@ -270,8 +273,8 @@ def test_every_page_has_a_strict_policy(session_web: WebServer, path: str) -> No
 
 
 @pytest.mark.parametrize("path", [RUNS, MESSAGES, f"{EVENTS}?channel=general&limit=0", "/healthz"])
-def test_data_is_not_sniffed_and_nobody_else_may_read_it(session_web: WebServer, path: str) -> None:
-    response, _ = ask(session_web, path, headers={"Origin": "https://elsewhere.example"})
+def test_data_is_not_sniffed_and_nobody_else_may_read_it(web: WebServer, path: str) -> None:
+    response, _ = ask(web, path, headers={"Origin": "https://elsewhere.example"})
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "Access-Control-Allow-Origin" not in response.headers
 
@@ -305,12 +308,12 @@ def raw(web: WebServer, request: bytes) -> tuple[int, bytes]:
     ],
     ids=lambda value: None if isinstance(value, int) else value[:60].decode(),
 )
-def test_what_is_no_request_is_the_clients_mistake(session_web: WebServer, request_bytes: bytes, status: int) -> None:
-    got, body = raw(session_web, request_bytes)
+def test_what_is_no_request_is_the_clients_mistake(web: WebServer, request_bytes: bytes, status: int) -> None:
+    got, body = raw(web, request_bytes)
     assert got == status
     if b"/nothing" not in request_bytes:
         assert json.loads(body)["error"]
-    assert ask(session_web, "/healthz")[0].status == 200
+    assert ask(web, "/healthz")[0].status == 200
 
 
 def test_without_postgres_requests_fail_soon_and_say_so(

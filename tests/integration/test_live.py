@@ -15,8 +15,13 @@ from tests.writers import Writer
 
 
 @pytest.fixture
-def writer(database: str) -> Iterator[Writer]:
-    with Writer(database) as writer:
+def web(shared_web: WebServer) -> WebServer:
+    return shared_web
+
+
+@pytest.fixture
+def writer(web: WebServer) -> Iterator[Writer]:
+    with Writer(web.database) as writer:
         yield writer
 
 
@@ -57,7 +62,8 @@ def test_the_head_comes_at_once_with_its_headers(web: WebServer, writer: Writer)
         assert [1_000 <= retry <= 3_000 for retry in watcher.retries] == [True]
 
 
-def test_head_ends_at_once_and_opens_nothing(web: WebServer) -> None:
+def test_head_ends_at_once_and_opens_nothing(start_web: StartWeb, database: str) -> None:
+    web = start_web(DATABASE_URL=database)
     with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
         connection.request("HEAD", f"{EVENTS}?runId=run-1")
         response = connection.getresponse()

@@ -1,0 +1,85 @@
+"""The web's connections to Postgres: they only read, in UTC, and not for long."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+T = TypeVar("T")
+
+SIZE = 8
+WAIT_S = 2.0
+RECONNECT_S = 1.0
+FRESH_S = 1.0
+
+SESSION = b"""
+    SET timezone = 'UTC';
+    SET statement_timeout = '5s';
+    SET default_transaction_read_only = on;
+    SET plan_cache_mode = force_custom_plan;
+    SET jit = off
+"""
+
+
+def begin_session(connection: Connection) -> None:
+    """Set what every connection of the web keeps to."""
+    connection.execute(SESSION)
+
+
+class _Connection(Connection):
+    """Knows when it was last seen to work."""
+
+    worked_at = 0.0
+
+
+class Pool:
+    """A few connections, opened at the first question.
+
+    Args:
+        conninfo: any libpq connection string.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._opening = threading.Lock()
+        self._pool = ConnectionPool(
+            conninfo,
+            connection_class=_Connection,
+            min_size=1,
+            max_size=SIZE,
+            timeout=WAIT_S,
+            # Soon given up, since the next question tries anew; the pool's own pauses grow to minutes.
+            reconnect_timeout=RECONNECT_S,
+            open=False,
+            configure=begin_session,
+            check=_check,
+            kwargs={"autocommit": True},
+            name="agent-comms-web",
+        )
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """Lend a connection to a question and return its answer.
+
+        Raises:
+            psycopg.OperationalError: Postgres doesn't answer.
+        """
+        if self._pool.closed:
+            # Not in the constructor: a pool's threads don't survive the fork of a worker.
+            with self._opening:
+                self._pool.open()
+        with self._pool.connection() as connection:
+            answer = question(connection)
+            connection.worked_at = time.monotonic()
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+
+def _check(connection: _Connection) -> None:
+    # One that has just worked needs none: a question more for each of a thousand who come at once would make them wait.
+    if time.monotonic() - connection.worked_at > FRESH_S:
+        ConnectionPool.check_connection(connection)
