@@ -6,15 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
-from psycopg import Connection, Cursor
-from psycopg.errors import UniqueViolation
 
-from connectors.conninfo import with_defaults
-from connectors.copy import CopyTable, Row, register_dumpers
+from connectors.store import Destination, Store, Written
 
 log = logging.getLogger(__name__)
 X = TypeVar("X")
@@ -42,39 +39,6 @@ class Acks(Protocol):
         """Send what is unsent."""
 
 
-class NoAcks:
-    """For items that nobody waits for."""
-
-    def open(self) -> None:
-        """Do nothing."""
-
-    def ack(self, replies: Sequence[str]) -> None:
-        """Do nothing."""
-
-    def in_progress(self, replies: Sequence[str]) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-@dataclass
-class Written(Generic[X]):
-    """What a batch came to.
-
-    Attributes:
-        new: items that were stored.
-        rejected: items that Postgres refused and `reject` took.
-        duplicates: how many were stored already, or needed no row.
-        seconds: how long it took, retries included.
-    """
-
-    new: list[X]
-    rejected: list[X]
-    duplicates: int = 0
-    seconds: float = 0.0
-
-
 @dataclass(frozen=True)
 class PostgresSink(DynamicSink[X], Generic[X]):
     """Writes items in batches, one transaction each, and acks them after the commit.
@@ -90,32 +54,21 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     tried again for ever, with backoff, and its messages are kept in progress.
 
     Attributes:
-        conninfo: any libpq connection string.
-        table: where to.
-        row: an item's values in the order of the table's columns; None for an item
-            that needs no row, only its ack.
+        destination: where and how items become rows.
         reply: where an item is acked; empty for nowhere.
         size: an item's bytes, for bounding batches.
         acks: takes the replies.
-        lock: a statement executed in the transaction before rows get their place.
-        within: called in the transaction with the cursor and the items that were new.
-        reject: called in a transaction of its own with an item that Postgres refuses, and why.
         done: called after the commit and before the acks with what it came to.
 
     Delivery guarantee: at least once, and each key once in the table. An item is
     acked after the commit that stored it, or that found it stored, and never before.
     """
 
-    conninfo: str
-    table: CopyTable
-    row: Callable[[X], Row | None]
+    destination: Destination[X]
     reply: Callable[[X], str]
     size: Callable[[X], int]
     acks: Acks
-    lock: bytes | None = None
-    within: Callable[[Cursor[Any], Sequence[X]], None] | None = None
-    reject: Callable[[Cursor[Any], X, psycopg.Error], None] | None = None
-    done: Callable[["Written[X]"], None] | None = None
+    done: Callable[[Written[X]], None] | None = None
     batch_rows: int = 8_000
     batch_bytes: int = 16 * MIB
 
@@ -140,9 +93,9 @@ class _Writer(threading.Thread, Generic[X]):
     """Takes what has gathered, stores it, acks it; for ever."""
 
     def __init__(self, sink: PostgresSink[X]) -> None:
-        super().__init__(name=f"postgres:{sink.table.name[1]}", daemon=True)
+        super().__init__(name=f"postgres:{sink.destination.table.name[1]}", daemon=True)
         self._sink = sink
-        self._store = Store(sink)
+        self._store = Store(sink.destination)
         self._changed = threading.Condition()
         self._waiting: list[X] = []
         self._waiting_bytes = 0
@@ -235,133 +188,6 @@ class _Writer(threading.Thread, Generic[X]):
 
     def _replies(self, items: list[X]) -> list[str]:
         return [reply for reply in map(self._sink.reply, items) if reply]
-
-
-class Store(Generic[X]):
-    """Stores batches as a sink says, over one connection, which is made anew after a failure.
-
-    For those who store outside of a dataflow: it acks nothing and retries nothing.
-    """
-
-    def __init__(self, sink: PostgresSink[X]) -> None:
-        self._sink = sink
-        self._connection: Connection[Any] | None = None
-        # After a duplicate, the next batches are likely to hold some too (a redelivery, a replay).
-        self._expect_duplicates = False
-
-    def store(self, items: Sequence[X]) -> Written[X]:
-        """Commit what is new among the items.
-
-        Raises:
-            psycopg.Error: nothing was committed of the part that failed, for a reason that is not the items'.
-        """
-        written: Written[X] = Written([], [])
-        pairs = [(item, row) for item in items if (row := self._sink.row(item)) is not None]
-        if pairs:
-            self._store_pairs(pairs, written)
-        written.duplicates = len(items) - len(written.new) - len(written.rejected)
-        return written
-
-    def _store_pairs(self, pairs: list[tuple[X, Row]], written: Written[X]) -> None:
-        try:
-            written.new += self._commit(pairs)
-        except psycopg.Error as error:
-            if not _is_about_the_data(error):
-                raise
-            if len(pairs) > 1:
-                middle = len(pairs) // 2
-                self._store_pairs(pairs[:middle], written)
-                self._store_pairs(pairs[middle:], written)
-            else:
-                self._reject(pairs[0][0], error)
-                written.rejected.append(pairs[0][0])
-
-    def _commit(self, pairs: list[tuple[X, Row]]) -> list[X]:
-        """Return the items that were new."""
-        if not self._expect_duplicates:
-            try:
-                return self._commit_straight(pairs)
-            except UniqueViolation:
-                self._expect_duplicates = True
-        new = self._commit_staged(pairs)
-        self._expect_duplicates = len(new) < len(pairs)
-        return new
-
-    def _commit_straight(self, pairs: list[tuple[X, Row]]) -> list[X]:
-        items = [item for item, _ in pairs]
-        with self._transaction() as cursor:
-            self._take_lock(cursor)
-            self._sink.table.insert(cursor, (row for _, row in pairs))
-            if self._sink.within:
-                self._sink.within(cursor, items)
-        return items
-
-    def _commit_staged(self, pairs: list[tuple[X, Row]]) -> list[X]:
-        table = self._sink.table
-        new: list[X] = []
-        with self._transaction() as cursor:
-            table.stage(cursor, (row for _, row in pairs))
-            self._take_lock(cursor)
-            unseen = table.insert_staged(cursor)
-            for item, row in pairs:
-                key = table.key_of(row)
-                if key in unseen:
-                    unseen.remove(key)
-                    new.append(item)
-            if new and self._sink.within:
-                self._sink.within(cursor, new)
-        return new
-
-    def _reject(self, item: X, error: psycopg.Error) -> None:
-        if self._sink.reject is None:
-            raise error
-        with self._transaction() as cursor:
-            self._sink.reject(cursor, item, error)
-
-    def _take_lock(self, cursor: Cursor[Any]) -> None:
-        if self._sink.lock:
-            cursor.execute(self._sink.lock)
-
-    def _transaction(self) -> "_Transaction":
-        if self._connection is None:
-            application = f"agent-comms {self._sink.table.name[1]}"
-            connection = psycopg.connect(with_defaults(self._sink.conninfo, application), autocommit=True)
-            register_dumpers(connection)
-            try:
-                self._sink.table.create_stage(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return _Transaction(self._connection)
-
-    def close(self) -> None:
-        """Drop the connection; the next store makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-
-class _Transaction:
-    """One transaction with one cursor."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._transaction = connection.transaction()
-        self._cursor = connection.cursor()
-
-    def __enter__(self) -> Cursor[Any]:
-        self._transaction.__enter__()
-        return self._cursor
-
-    def __exit__(self, *raised: Any) -> None:
-        self._cursor.close()
-        self._transaction.__exit__(*raised)
-
-
-def _is_about_the_data(error: psycopg.Error) -> bool:
-    # Class 54 is a limit of Postgres' own, such as an index entry that is too large: operational
-    # by the driver's word, but the same again however often it is tried.
-    return isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (error.sqlstate or "").startswith("54")
 
 
 def _in_one_line(error: psycopg.Error) -> str:

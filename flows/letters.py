@@ -13,12 +13,12 @@ from psycopg.rows import class_row
 import sql
 from connectors.conninfo import with_defaults
 from connectors.delivery import JetStreamMessage
-from connectors.postgres import NoAcks, Store
+from connectors.store import Store
 from flows.dead_letter import DeadLetter, Reason
 from flows.message import Message
 from flows.normalize import normalize
 from flows.redact import Redactor
-from flows.storage import messages_sink
+from flows.storage import messages
 
 PAGE = 500
 
@@ -139,7 +139,7 @@ class Letters:
     def _store(self, fit: list[tuple[Letter, Message]], redactor: Redactor, came_to: Replay) -> None:
         if not fit:
             return
-        store = Store(messages_sink(self._conninfo, NoAcks(), redactor, done=None))
+        store = Store(messages(self._conninfo, redactor))
         try:
             written = store.store([message for _, message in fit])
         finally:

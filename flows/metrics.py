@@ -16,7 +16,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from connectors.jetstream import JetStreamSource
-from connectors.postgres import Written
+from connectors.store import Written
 from flows.dead_letter import DeadLetter, Reason
 from flows.dedupe import Duplicate
 from flows.message import Message

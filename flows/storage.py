@@ -9,7 +9,8 @@ from psycopg import Cursor
 
 import sql
 from connectors.copy import CopyTable, Row
-from connectors.postgres import Acks, PostgresSink, Written
+from connectors.postgres import Acks, PostgresSink
+from connectors.store import Destination, Written
 from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.dedupe import Duplicate
 from flows.identity import row_id
@@ -47,10 +48,8 @@ DEAD_LETTERS = CopyTable(
 _encode = msgspec.json.Encoder().encode
 
 
-def messages_sink(
-    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Message | Duplicate]], None] | None
-) -> PostgresSink[Message | Duplicate]:
-    """Return the sink that stores messages, with their runs and the signal to live readers.
+def messages(conninfo: str, redactor: Redactor) -> Destination[Message | Duplicate]:
+    """Return where messages are stored, with their runs and the signal to live readers.
 
     What Postgres refuses of them becomes a dead letter, without its credentials too.
     """
@@ -63,16 +62,25 @@ def messages_sink(
         values = letter_row(redactor.letter(dead_letter(origin, unfit)))
         cursor.execute(_statement("insert_dead_letter"), dict(zip(DEAD_LETTERS.columns, values, strict=True)))
 
-    return PostgresSink(
+    return Destination(
         conninfo=conninfo,
         table=MESSAGES,
         row=message_row,
-        reply=lambda item: item.reply,
-        size=lambda item: item.size if isinstance(item, Message) else 0,
-        acks=acks,
         lock=_statement("lock_seq"),
         within=_add_to_runs,
         reject=keep_refused,
+    )
+
+
+def messages_sink(
+    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Message | Duplicate]], None]
+) -> PostgresSink[Message | Duplicate]:
+    """Return the sink that stores messages and acks them."""
+    return PostgresSink(
+        destination=messages(conninfo, redactor),
+        reply=lambda item: item.reply,
+        size=lambda item: item.size if isinstance(item, Message) else 0,
+        acks=acks,
         done=done,
     )
 
@@ -80,11 +88,9 @@ def messages_sink(
 def dead_letters_sink(
     conninfo: str, acks: Acks, done: Callable[[Written[DeadLetter]], None]
 ) -> PostgresSink[DeadLetter]:
-    """Return the sink that stores dead letters."""
+    """Return the sink that stores dead letters and acks them."""
     return PostgresSink(
-        conninfo=conninfo,
-        table=DEAD_LETTERS,
-        row=letter_row,
+        destination=Destination(conninfo=conninfo, table=DEAD_LETTERS, row=letter_row),
         reply=lambda letter: letter.reply,
         size=lambda letter: len(letter.payload),
         acks=acks,
