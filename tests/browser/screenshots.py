@@ -15,6 +15,7 @@ from typing import Literal
 from playwright.sync_api import Browser, sync_playwright
 
 from connectors.embedded import EmbeddedPostgres
+from flows.message import Message
 from tests.browser import story
 from tests.browser.conftest import chromium_program, launch
 from tests.browser.rows import insert
@@ -33,7 +34,6 @@ WITH_SAMPLE: dict[str, tuple[str, int | None]] = {
     "run-failure": (f"/agents/{story.RUN}", 760),
     "run-diff": (f"/agents/{story.RUN}", 1_240),
     "run-long": ("/agents/index-the-monorepo", None),
-    "run-hostile": ("/agents/hostile", 0),
     "run-missing": ("/agents/not-yet", None),
     "general": ("/agents/general", None),
     "error": ("/agents?state=asleep", None),
@@ -41,6 +41,10 @@ WITH_SAMPLE: dict[str, tuple[str, int | None]] = {
 WITH_NOTHING: dict[str, tuple[str, int | None]] = {
     "agents-empty": ("/agents", None),
     "general-empty": ("/agents/general", None),
+}
+WITH_MALICE: dict[str, tuple[str, int | None]] = {
+    "run-hostile": ("/agents/hostile", 0),
+    "agents-hostile": ("/agents", None),
 }
 WITHOUT_A_BADGE = ("error",)
 
@@ -55,24 +59,33 @@ def main(folder: Path) -> None:
         browser = launch(playwright, program)
         with EmbeddedPostgres(Path(place) / "postgres", settings=FAST) as postgres:
             make_template(postgres)
-            with served(postgres, Path(place) / "sample", filled=True) as url:
-                shoot(browser, url, WITH_SAMPLE, folder)
-            with served(postgres, Path(place) / "nothing", filled=False) as url:
-                shoot(browser, url, WITH_NOTHING, folder)
+            now = datetime.now(UTC)
+            for pages, past in (
+                (WITH_SAMPLE, sample(now)),
+                (WITH_NOTHING, []),
+                (WITH_MALICE, story.hostile(now - timedelta(minutes=5))),
+            ):
+                with served(postgres, Path(place) / "web", past) as url:
+                    shoot(browser, url, pages, folder)
         browser.close()
 
 
+def sample(now: datetime) -> list[Message]:
+    """Return a past with everything that agents do."""
+    return [
+        *story.others(now),
+        *story.long_run(now - timedelta(hours=30)),
+        *story.issue_119(now - timedelta(seconds=130)),
+        *story.room(now - timedelta(minutes=9)),
+    ]
+
+
 @contextmanager
-def served(postgres: PostgresServer, folder: Path, *, filled: bool) -> Iterator[str]:
-    """Serve a database of its own, with the whole story in it or nothing."""
+def served(postgres: PostgresServer, folder: Path, past: list[Message]) -> Iterator[str]:
+    """Serve a database of its own with some past in it."""
     with fresh_database(postgres) as database:
-        if filled:
-            now = datetime.now(UTC)
-            insert(database, list(story.others(now)))
-            insert(database, story.long_run(now - timedelta(hours=30)))
-            insert(database, story.hostile(now - timedelta(hours=5)))
-            insert(database, story.issue_119(now - timedelta(seconds=130)))
-            insert(database, story.room(now - timedelta(minutes=9)))
+        if past:
+            insert(database, past)
         with WebServer(folder, {"DATABASE_URL": database}) as web:
             yield web.url
 

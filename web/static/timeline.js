@@ -10,8 +10,8 @@ import { Timeline } from "./place.js";
 import { localize, tick } from "./time.js";
 
 // While the reader follows, so many messages are kept above; the rest is loaded again when they scroll up.
-const MOST = 800;
-const KEPT = 400;
+const MOST = 400;
+const KEPT = 240;
 
 const root = document.querySelector(".timeline");
 const { stream, cursor, parts: partsUrl, paged } = root.dataset;
