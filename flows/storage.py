@@ -20,7 +20,7 @@ from flows.redact import Redactor
 from flows.runs import roll_up
 
 MESSAGES = CopyTable(
-    name=("workflow_comms", "agent_messages"),
+    name=(sql.SCHEMA, "agent_messages"),
     columns=(
         "id", "workflow_uid", "workflow_name", "workflow_namespace", "run_id", "step_id", "agent_id", "role", "kind",
         "timestamp", "channel", "stage", "content", "attrs", "dedupe_key",
@@ -29,7 +29,7 @@ MESSAGES = CopyTable(
     key="dedupe_key",
 )  # fmt: skip
 DEAD_LETTERS = CopyTable(
-    name=("workflow_comms", "dead_letters"),
+    name=(sql.SCHEMA, "dead_letters"),
     columns=(
         "stream_seq",
         "stored_at",

@@ -9,6 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MIGRATIONS = HERE / "migrations"
 QUERIES = HERE / "queries"
+# Where every table of ours is.
+SCHEMA = "workflow_comms"
 
 
 @cache

@@ -21,8 +21,6 @@ from flows import topology
 
 NatsServer = EmbeddedNats
 PostgresServer = EmbeddedPostgres
-
-SCHEMA = "workflow_comms"
 TEMPLATE = "template_agent_comms"
 # A killed process loses nothing by it, and nobody cuts the power in a test.
 FAST = {"fsync": "off"}
@@ -101,7 +99,7 @@ def fresh_database(server: PostgresServer) -> Iterator[str]:
 
 def make_template(server: PostgresServer) -> None:
     _execute(server, "CREATE DATABASE {}", TEMPLATE)
-    Migrator(sql.MIGRATIONS, SCHEMA).migrate(server.dsn(TEMPLATE))
+    Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(server.dsn(TEMPLATE))
 
 
 def _execute(server: PostgresServer, statement: LiteralString, *names: str) -> None:

@@ -11,8 +11,6 @@ from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
 
-SCHEMA = "workflow_comms"
-
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="agent-comms", message="%(prog)s %(version)s")
@@ -56,7 +54,7 @@ def migrate() -> None:
     from flows.settings import Settings
 
     settings = Settings.from_env()
-    migrator = Migrator(sql.MIGRATIONS, SCHEMA)
+    migrator = Migrator(sql.MIGRATIONS, sql.SCHEMA)
     applied = migrator.migrate(
         with_defaults(settings.database_url, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
     )

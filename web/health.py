@@ -19,8 +19,6 @@ from web.live import Hub
 from web.metrics import REGISTRY
 
 bp = Blueprint("health", __name__)
-
-SCHEMA = "workflow_comms"
 # All checks together; whoever asks gets an answer within 2 s.
 DEADLINE_S = 1.5
 
@@ -101,7 +99,7 @@ def _ask_postgres(conninfo: str) -> None:
 
 def _ask_migrations(conninfo: str) -> None:
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        pending = Migrator(sql.MIGRATIONS, SCHEMA).pending(connection)
+        pending = Migrator(sql.MIGRATIONS, sql.SCHEMA).pending(connection)
     if pending:
         message = f"{len(pending)} to apply, the first is {pending[0].name}: run `agent-comms migrate`"
         raise RuntimeError(message)

@@ -31,7 +31,6 @@ from web.state import State
 from web.supervisor import Asked, Program, ProgramError, Supervisor
 
 DATABASE = "agent_comms"
-SCHEMA = "workflow_comms"
 # How often a program may end, and how long it may take, before the start is given up.
 TRIES = 4
 START_S = 60.0
@@ -158,7 +157,7 @@ class _SetUp:
             known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if known is None:
                 connection.execute(psql.SQL("CREATE DATABASE {}").format(psql.Identifier(DATABASE)))
-        Migrator(sql.MIGRATIONS, SCHEMA).migrate(self._postgres.dsn(DATABASE))
+        Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(self._postgres.dsn(DATABASE))
 
     def _is_web_ready(self) -> bool:
         url = urlsplit(self._addresses()["AGENT_COMMS_URL"])

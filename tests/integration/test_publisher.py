@@ -1,8 +1,7 @@
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from connectors.embedded import EmbeddedNats
 from connectors.puback import NoAnswer, NoStream, PubAck, PublishError, TooLarge
 from connectors.publisher import Publisher
 from flows import topology
+from tests.waiting import wait_until
 
 SUBJECT = "workflow.agents.run-1.uid-1.agent.planner.message"
 PATIENCE_S = 15.0
@@ -35,13 +35,6 @@ def publisher(server: EmbeddedNats) -> Iterator[Publisher]:
 def stored(server: EmbeddedNats) -> int:
     with NatsConnection(NatsOptions((server.url,))) as connection:
         return connection.run(connection.jetstream().stream_info("agent-comms")).state.messages
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.01)
 
 
 def send_many(publisher: Publisher, count: int) -> list[Future[PubAck]]:
