@@ -13,7 +13,7 @@ from connectors.migrations import MigrationError, Migrator
 def empty(database: str) -> str:
     """A database with nothing in it."""
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DROP sql.SCHEMA workflow_comms CASCADE")
+        connection.execute("DROP SCHEMA workflow_comms CASCADE")
     return database
 
 

@@ -16,7 +16,7 @@ from flows import topology
 from tests.waiting import wait_until
 
 SUBJECT = "workflow.agents.run-1.uid-1.agent.planner.message"
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_retry_is_not_stored_twice(publisher: Publisher, server: EmbeddedNats)
         sent = publisher._connection.client.stats
         before = sent["out_msgs"]
         future = publisher.publish_soon(SUBJECT, b"second", message_id="2")
-        wait_until(lambda: sent["out_msgs"] == before + 2)
+        wait_until(lambda: sent["out_msgs"] >= before + 2, "a retry")
     finally:
         os.kill(server.pid, signal.SIGCONT)
     assert future.result(PATIENCE_S).seq == 2
