@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,18 +142,19 @@ class NatsConnection:
         """Return the JetStream API of this connection, under the prefix of its options."""
         return self._client.jetstream(prefix=self.options.js_api_prefix)
 
-    def connect(self, *, wait: bool = True) -> Self:
+    def connect(self, *, wait: bool = True, unless: threading.Event | None = None) -> Self:
         """Start the thread and connect.
 
         Args:
             wait: keep trying until a server answers; otherwise raise at the first failure.
+            unless: once it is set, nobody waits for an answer any more.
 
         Raises:
-            NatsUnavailable: no server answered or let us in (only with `wait=False`).
+            NatsUnavailable: no server answered or let us in (only with `wait=False`), or `unless` was set.
         """
         self._thread.start()
         try:
-            self.run(self._connect(wait=wait))
+            self._wait_for(self.submit(self._connect(wait=wait)), unless)
         except (NatsError, OSError) as error:
             self.close()
             raise NatsUnavailable(self._last_error or str(error)) from error
@@ -160,6 +162,15 @@ class NatsConnection:
             self.close()
             raise
         return self
+
+    def _wait_for(self, connected: "Future[None]", unless: threading.Event | None) -> None:
+        while unless is not None and not connected.done():
+            if unless.is_set():
+                connected.cancel()
+                message = "given up before a server answered"
+                raise ConnectionAbortedError(message)
+            wait_for_futures([connected], timeout=RECONNECT_WAIT_S)
+        connected.result()
 
     async def _connect(self, *, wait: bool) -> None:
         await self._client.connect(

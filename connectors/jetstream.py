@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from nats.errors import Error as NatsError
 
-from connectors.connection import NatsConnection, NatsOptions
+from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
 from connectors.delivery import JetStreamMessage
 from connectors.pull import MIB, ConsumerState, Puller
 
@@ -63,12 +63,12 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         self.batch = batch
         self.queue_messages = queue_messages
         self.queue_bytes = queue_bytes
-        self._stopping = threading.Event()
+        self.stop_asked = threading.Event()
         self._partitions: list[_Partition] = []
 
     def stop(self) -> None:
         """Pull no more, and end the input once what was pulled has been handed on."""
-        self._stopping.set()
+        self.stop_asked.set()
 
     def consumer_state(self) -> ConsumerState | None:
         """Return what the server last said of the consumer; None where nothing is known."""
@@ -77,7 +77,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
     @property
     def stopping(self) -> bool:
         """Whether `stop` has been called."""
-        return self._stopping.is_set()
+        return self.stop_asked.is_set()
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition":  # noqa: ARG002
         """Connect this worker."""
@@ -98,9 +98,13 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._pulling = False
         self._connection = NatsConnection(source.options, on_reconnect=self._reconnected)
         self._puller = Puller(self._connection, source.stream, source.durable, self._take_in, self._has_room)
-        self._connection.connect()
+        try:
+            self._connection.connect(unless=source.stop_asked)
+        except NatsUnavailable:
+            return  # asked to stop while no server answered: there is nothing to hand on
         self._connection.run(self._puller.start())
         self._pulling = True
+        log.info("source: pulling from consumer %s of stream %s", source.durable, source.stream)
 
     @property
     def consumer_state(self) -> ConsumerState | None:
@@ -145,6 +149,7 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         if not self._pulling:
             return
         self._pulling = False
+        log.info("source: no more is pulled; what was taken is handed on")
         try:
             self._connection.run(self._puller.stop(), timeout=STOP_TIMEOUT_S)
         except (TimeoutError, NatsError) as error:

@@ -131,9 +131,13 @@ class _Writer(threading.Thread, Generic[X]):
         return len(self._waiting) >= self._sink.batch_rows or self._waiting_bytes >= self._sink.batch_bytes
 
     def run(self) -> None:
-        self._sink.acks.open()
+        opened = False
         try:
             while batch := self._next():
+                if not opened:
+                    # Not sooner: an end that is asked for before anything came must not wait for a server.
+                    self._sink.acks.open()
+                    opened = True
                 self._write(batch)
         except BaseException as error:  # it is raised again where the dataflow sees it
             with self._changed:
@@ -141,7 +145,8 @@ class _Writer(threading.Thread, Generic[X]):
                 self._changed.notify_all()
         finally:
             self._store.close()
-            self._sink.acks.close()
+            if opened:
+                self._sink.acks.close()
 
     def _next(self) -> list[X]:
         with self._changed:

@@ -17,13 +17,14 @@ from connectors.acks import JetStreamAcks
 from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
 from flows import logs, topology
+from flows.database import conninfo
 from flows.dead_letter import DeadLetter
 from flows.dedupe import RecentKeys
 from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
 from flows.normalize import normalize
-from flows.redact import PatternError, Redactor, load_patterns
+from flows.redact import Redactor, redactor_of
 from flows.settings import SettingError, Settings
 from flows.storage import dead_letters_sink, messages_sink
 
@@ -32,14 +33,15 @@ def flow() -> Dataflow:
     """Return the dataflow as the environment sets it up; Bytewax calls this."""
     try:
         settings = Settings.from_env()
-        redactor = Redactor(load_patterns(settings.agent_comms_redact_file))
-    except (SettingError, PatternError) as error:
+        conninfo(settings, "agent-comms-ingest")
+        redactor = redactor_of(settings)
+        source = jetstream_source(settings)
+    except SettingError as error:
         sys.exit(f"agent-comms: {error}")
     logs.set_up(settings)
     # Messages hold no cycles, and looking for them among thousands in flight costs a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
-    source = jetstream_source(settings)
     for signum in (signal.SIGTERM, signal.SIGINT):
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())

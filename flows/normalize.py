@@ -4,6 +4,7 @@ The subject is trusted, since NATS permissions guard it; the payload is a claim.
 Where the two differ the subject wins, and the claim is kept in `attrs.claimed`.
 """
 
+import unicodedata
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -157,9 +158,9 @@ def _identify(
     name = settle("workflow_name", subject.name, name)
     uid = settle("workflow_uid", subject.uid, uid) or name
     agent = settle("agent_id", subject.agent, agent)
-    if agent == PERSON and subject.agent != PERSON:
+    if agent is not None and _reads_as_person(agent) and subject.agent != PERSON:
         # Only the web speaks for people, on subjects that nobody else may publish on.
-        claimed["agent_id"] = PERSON
+        claimed["agent_id"] = agent
         agent = UNKNOWN_AGENT
     kind = settle("kind", subject.kind, kind) or DEFAULT_KIND
     settle("channel", subject.channel, channel)
@@ -178,6 +179,12 @@ def _identify(
         scope=identity.scope(domain, namespace, uid),
         claimed=claimed,
     )
+
+
+def _reads_as_person(agent: str) -> bool:
+    """Tell whether people would take a name for `person`, however it is spelled."""
+    visible = (char for char in unicodedata.normalize("NFKC", agent) if unicodedata.category(char) != "Cf")
+    return "".join(visible).strip().casefold() == PERSON
 
 
 def _name(field: str, text: str | None) -> str | None:

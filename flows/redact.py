@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from flows.dead_letter import DeadLetter
 from flows.message import Message
+from flows.settings import SettingError, Settings
 
 
 class PatternError(ValueError):
@@ -197,6 +198,19 @@ class Redactor:
             return match[0]
         found.add("named")
         return f"{match[1]}{match[2]}[redacted:named]{match[4]}"
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """Return the redactor that the settings ask for.
+
+    Raises:
+        SettingError: the pattern file is wrong.
+    """
+    try:
+        return Redactor(load_patterns(settings.agent_comms_redact_file))
+    except PatternError as error:
+        message = f"AGENT_COMMS_REDACT_FILE: {error}"
+        raise SettingError(message) from error
 
 
 def is_secret_name(key: str) -> bool:

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from msgspec import Struct
 
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, PERSON
+from flows.text import storable
 
 # Whose word the identity of a message is: the whole subject's, the payload's alone,
 # the server's for the namespace, or the web's for what a person says.
@@ -109,4 +110,4 @@ def decode(token: str) -> str | None:
     """Return a token's value, None where it stands for an absent one."""
     if token in _ABSENT_TOKENS:
         return None
-    return unquote(token, errors="replace") if "%" in token else token
+    return storable(unquote(token, errors="replace")) if "%" in token else token

@@ -26,7 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # reads its configuration before gevent has patched what these import.
     from flask import Flask
 
-    from connectors.conninfo import with_defaults
+    from flows.database import conninfo
     from flows.nats import nats_options
     from flows.settings import Settings
     from web import api, headers, health, pages, problems
@@ -38,15 +38,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     settings = settings or Settings.from_env()
     check_access(settings)
-    conninfo = with_defaults(settings.database_url, "agent-comms-web")
     stale_after = timedelta(minutes=settings.agent_comms_stale_minutes)
     link = Link(nats_options(settings, "agent-comms-web"))
 
     app = Flask(__name__)
-    app.extensions["reader"] = Reader(conninfo, stale_after)
-    app.extensions["hub"] = Hub(with_defaults(settings.database_url, "agent-comms-live"), stale_after)
+    app.extensions["reader"] = Reader(conninfo(settings, "agent-comms-web"), stale_after)
+    app.extensions["hub"] = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["link"] = link
-    app.extensions["checks"] = health.checks(conninfo, link)
+    app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link)
     app.extensions["pace"] = Pace(
         heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
     )

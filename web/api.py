@@ -80,7 +80,7 @@ def runs() -> Response:
     return _json({"runs": found[:limit], "next": more})
 
 
-@bp.get("/runs/<run>")
+@bp.get("/runs/<path:run>")
 def one_run(run: str) -> Response:
     """Return one run by any of its names, and the others that the name fits."""
     match = _reader().run(run, parameters.text("workflowNamespace"))

@@ -49,14 +49,14 @@ def up(context: click.Context, state: Path, port: int | None, *, sample: bool, s
 def migrate() -> None:
     """Bring the schema up to date; safe to run twice, and from several places at once."""
     import sql
-    from connectors.conninfo import with_defaults
     from connectors.migrations import Migrator
+    from flows.database import conninfo
     from flows.settings import Settings
 
     settings = Settings.from_env()
     migrator = Migrator(sql.MIGRATIONS, sql.SCHEMA)
     applied = migrator.migrate(
-        with_defaults(settings.database_url, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
+        conninfo(settings, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
     )
     if not applied:
         click.echo("the schema is up to date")

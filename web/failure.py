@@ -64,13 +64,12 @@ def in_words(error: Exception) -> Failure | None:
     from connectors.nack import NackError
     from connectors.puback import NoAnswer, PublishError
     from flows.payload import PayloadError
-    from flows.redact import PatternError
     from flows.settings import SettingError
 
     match error:
         case Failure():
             return error
-        case SettingError() | PayloadError() | PatternError():
+        case SettingError() | PayloadError():
             return Failure(str(error), WRONG)
         case NatsUnavailable():
             said = str(error).removeprefix("nats: ").strip("'")

@@ -103,7 +103,9 @@ class Chunk:
 
 def control(name: str, cursor: int | None, data: object) -> bytes:
     """Return a control event, which repeats the stream's cursor."""
-    return _frame("" if cursor is None else cursor, _encode(data), f"event: {name}\n".encode())
+    # Without a cursor there is no id: an empty one would have the client forget its own.
+    head = f"event: {name}\n".encode()
+    return b"%bdata: %b\n\n" % (head, _encode(data)) if cursor is None else _frame(cursor, _encode(data), head)
 
 
 def retry(least: float, most: float) -> bytes:
@@ -111,7 +113,7 @@ def retry(least: float, most: float) -> bytes:
     return b"retry: %d\n\n" % random.randint(int(least * 1000), int(most * 1000))  # noqa: S311  # no secret
 
 
-def _frame(cursor: int | str, data: bytes, head: bytes = b"") -> bytes:
+def _frame(cursor: int, data: bytes, head: bytes = b"") -> bytes:
     return b"%bid: %b\ndata: %b\n\n" % (head, str(cursor).encode(), data)
 
 

@@ -27,6 +27,14 @@ _TICK_S = 0.1
 class Worker(GeventWorker):  # type: ignore[misc]  # untyped
     """Ends live streams as soon as it is told to stop, and calls what is no HTTP the client's mistake."""
 
+    def load_wsgi(self) -> None:
+        """Make the application, or end the server with one line that names the setting."""
+        try:
+            super().load_wsgi()
+        except SettingError as error:
+            sys.stderr.write(f"agent-comms: {error}\n")
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+
     def run(self) -> None:
         """Serve until told to stop."""
         set_up(settings)

@@ -111,14 +111,14 @@ def replay(ids: tuple[str, ...], *, every: bool, dry_run: bool, **filters: Any) 
 
     A larger AGENT_COMMS_MAX_MESSAGE_BYTES lets larger ones fit. Exit code 1 where some still don't.
     """
-    from flows.redact import Redactor, load_patterns
+    from flows.redact import redactor_of
 
     with _open() as (letters, settings):
         chosen = letters.find(_choice(ids, every=every, **filters))
         if dry_run:
             _list_only(chosen, "would be tried")
             return
-        redactor = Redactor(load_patterns(settings.agent_comms_redact_file))
+        redactor = redactor_of(settings)
         stored = known = 0
         unfit: dict[str, int] = {}
         for batch in _batches(chosen):

@@ -9,7 +9,7 @@ from flask.blueprints import BlueprintSetupState
 from msgspec import Struct
 from werkzeug.wrappers import Response
 
-from flows.message import CHANNEL_GENERAL, DEFAULT_NAMESPACE, Event
+from flows.message import CHANNEL_GENERAL, Event
 from web import parameters, render
 from web.problems import Problem
 from web.queries import Place, Reader, RunMatch, RunRow, Scope
@@ -227,7 +227,7 @@ def _general() -> Room:
 def _room(found: RunRow) -> Room:
     namespace, uid = found.key
     path, _, _ = render.run_url(namespace, uid).partition("?")
-    query = {} if namespace == DEFAULT_NAMESPACE else {"workflowNamespace": namespace}
+    query = {"workflowNamespace": namespace}
     scope = Scope(workflow_namespace=namespace, workflow_uid=uid)
     return Room(scope, path, query, {"workflowNamespace": namespace, "workflowUid": uid})
 

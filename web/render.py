@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, Template
 
-from flows.message import CHANNEL_GENERAL, DEFAULT_NAMESPACE, PERSON, Event
+from flows.message import CHANNEL_GENERAL, PERSON, Event
 from web import ansi, block, fold, mark, markdown, tool, words
 from web.queries import RunRow
 
@@ -70,9 +70,8 @@ def run_words(run: RunRow) -> str:
 
 
 def run_url(namespace: str, uid: str) -> str:
-    """Return the page of a run, whatever other runs share its name."""
-    query = "" if namespace == DEFAULT_NAMESPACE else "?" + urlencode({"workflowNamespace": namespace})
-    return f"/agents/{quote(uid, safe='')}{query}"
+    """Return the page of a run, whatever other runs share its name: in other namespaces anybody may."""
+    return f"/agents/{quote(uid, safe='')}?{urlencode({'workflowNamespace': namespace})}"
 
 
 def stamp(moment: datetime) -> str:

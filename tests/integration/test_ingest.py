@@ -7,6 +7,7 @@ import pytest
 
 from connectors.bootstrap import bootstrap
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
+from connectors.loopback import HOST, free_port
 from flows import topology
 from tests.ingestion import RUNS_EQUAL_THEIR_MESSAGES, Ingest, assert_whole, payload, publish_many, subject
 from tests.servers import StreamHandle, fresh_database, fresh_stream
@@ -232,6 +233,36 @@ def test_two_workers_store_each_message_once(stream: StreamHandle, database: str
         assert ingest.stop() == 0
     finally:
         ingest.close()
+
+
+def test_sigterm_ends_it_though_no_nats_server_answers(stream: StreamHandle, database: str, tmp_path: Path) -> None:
+    nowhere = f"nats://{HOST}:{free_port()}"
+    ingest = Ingest(stream, database, tmp_path / "ingest.log", NATS_URL=nowhere)
+    ingest.start()
+    try:
+        wait_until(lambda: "nats:" in ingest.log.read_text(), "a word that no server answers")
+        assert ingest.stop() == 0
+    finally:
+        ingest.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("DATABASE_URL", "postgresql://u:hunter2@[bad/x", "it takes a libpq URI or key=value words, but got a value"),
+        ("AGENT_COMMS_REDACT_FILE", "/nowhere", "/nowhere: No such file or directory"),
+        ("NATS_URL", "ftp://u:hunter2@nats", "it takes nats://HOST:PORT"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_line_without_its_secret(
+    variable: str, value: str, line: str, stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    ingest = Ingest(stream, database, tmp_path / "ingest.log", **{variable: value})
+    ingest.start()
+    assert ingest.process.wait(timeout=60) == 1
+    (said,) = ingest.log.read_text().splitlines()
+    assert said.startswith(f"agent-comms: {variable}: {line}")
+    assert "hunter2" not in said
 
 
 def test_a_wrong_setting_ends_it_at_the_start_with_one_line(

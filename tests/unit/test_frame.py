@@ -85,4 +85,4 @@ def test_a_message_that_cannot_be_rendered_is_left_out_of_the_pages_streams(
 
 def test_a_control_event_repeats_the_cursor() -> None:
     assert control("stale", 5, {"stale": True}) == b'event: stale\nid: 5\ndata: {"stale":true}\n\n'
-    assert control("stale", None, {}) == b"event: stale\nid: \ndata: {}\n\n"
+    assert control("stale", None, {}) == b"event: stale\ndata: {}\n\n"

@@ -153,9 +153,15 @@ def test_a_person_speaks_on_five_tokens_only() -> None:
     ],
 )
 def test_nobody_else_is_a_person(subject: str) -> None:
-    message = row(CANONICAL | {"agent_id": "person"}, subject)
+    for spelled in ("person", "Person", " person ", "person\u00a0", "per\u200bson", "\uff50erson"):
+        message = row(CANONICAL | {"agent_id": spelled}, subject)
+        assert message.agent_id == "unknown"
+        assert message.attrs["claimed"]["agent_id"] == spelled
+
+
+def test_a_runtime_that_calls_itself_nearly_person_in_its_subject_is_unknown() -> None:
+    message = row(CANONICAL, "workflow.agents.fix-login.uid-1.agent.Person.message")
     assert message.agent_id == "unknown"
-    assert message.attrs["claimed"]["agent_id"] == "person"
 
 
 @pytest.mark.parametrize("name", ["identity", "claimed", "redacted"])

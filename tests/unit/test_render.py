@@ -174,7 +174,7 @@ def test_output_too_large_for_a_page_is_a_link_to_the_whole() -> None:
     assert len(html) < 10_000
     markup = Markup(html)
     assert [tag.attributes["href"] for tag in markup.all("a") if tag.words == "Open the whole"] == [
-        "/agents/uid-1/message/7"
+        "/agents/uid-1/message/7?workflowNamespace=agents"
     ]
     assert len(message_html(shell("cat", output="0123456789\n" * 20_000), whole=True)) > 200_000
 
@@ -314,7 +314,7 @@ def test_a_run_is_a_row_that_leads_to_its_page() -> None:
     assert row.attributes["data-run"] == "uid-1"
     assert row.attributes["data-state"] == "running"
     assert row.attributes["data-timestamp"] == "2026-03-05T12:00:00.250000Z"
-    assert markup.having("name")[0].attributes["href"] == "/agents/uid-1"
+    assert markup.having("name")[0].attributes["href"] == "/agents/uid-1?workflowNamespace=agents"
     assert markup.having("counts")[0].words == "1,204 messages4 calls2 errors"
     assert markup.having("words")[0].words == "planner Beginning."
     assert markup.having("when")[0].words == "12 min ago"
@@ -335,3 +335,9 @@ def test_a_run_that_said_nothing_yet_has_a_row() -> None:
 @pytest.mark.parametrize("state", ["running", "succeeded", "failed", "stale", "unknown"])
 def test_a_state_is_a_word_and_not_only_a_colour(state: str) -> None:
     assert Markup(run_html(run(state=state))).having("state")[0].words == state
+
+
+@pytest.mark.parametrize(("agent", "shown"), [("person", "Ada"), ("planner", "planner"), ("Person", "Person")])
+def test_only_a_person_is_shown_by_the_authors_name(agent: str, shown: str) -> None:
+    markup = Markup(message_html(event("hello", agent_id=agent, attrs={"author": "Ada"})))
+    assert markup.having("agent")[0].words == shown

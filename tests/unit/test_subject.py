@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from flows.subject import Subject, encode, format_general, format_run, parse
 
 SAFE = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-%")
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 
 
 def test_a_runs_subject_names_everything() -> None:
@@ -100,6 +100,12 @@ def test_a_general_subject_has_three_tokens(kind: str) -> None:
     parsed = parse(subject)
     assert parsed is not None
     assert parsed.kind == kind
+
+
+def test_a_nul_in_a_token_is_made_storable() -> None:
+    parsed = parse("workflow.agents.a%00b.uid.agent.planner.log")
+    assert parsed is not None
+    assert parsed.name == "a�b"
 
 
 def test_dots_and_spaces_are_percent_encoded() -> None:
