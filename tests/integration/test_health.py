@@ -146,3 +146,13 @@ def test_a_wrong_setting_ends_the_start_with_one_line(tmp_path: Path, settings: 
     lines = [line for line in web.log().splitlines() if "[INFO]" not in line]
     assert len(lines) == 1
     assert named in lines[0]
+
+
+def test_a_database_url_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path) -> None:
+    web = WebServer(tmp_path / "web", {"DATABASE_URL": "postgresql://u:hunter2@[bad/x"})
+    with pytest.raises(ServerError):
+        web.start()
+    said = [line for line in web.log().splitlines() if not line.startswith("[")]
+    assert len(said) == 1
+    assert said[0].startswith("agent-comms: DATABASE_URL: it takes a libpq URI")
+    assert "hunter2" not in web.log()
