@@ -87,6 +87,8 @@ class Puller:
         # Messages that requests still outstanding may bring.
         self._credit = 0
         self._credit_until = 0.0
+        # Noted for each message, and dated by the next tick only: asking for the time costs more than the rest.
+        self._heard = False
         self._heard_at = 0.0
         self._failures = 0
         self._not_before = 0.0
@@ -158,7 +160,7 @@ class Puller:
             log.debug("pull: a request did not go out: %s", error)
 
     def _receive(self, subject: str, reply: str, data: bytes, header_block: bytes) -> None:
-        self._heard_at = self._now()
+        self._heard = True
         # Not by its headers: a stored message may carry those of a status, too.
         if not reply.startswith(ACK_PREFIX):
             self._note_status(parse_headers(header_block))
@@ -200,6 +202,8 @@ class Puller:
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
+            if self._heard:
+                self._heard, self._heard_at = False, self._now()
             try:
                 silent = self._credit > 0 and self._now() - self._heard_at > SILENCE_S
                 if silent and self._connection.is_connected:
