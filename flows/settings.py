@@ -65,7 +65,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     agent_comms_host: Annotated[str, setting("Web: the address to listen on.")] = "127.0.0.1"
     agent_comms_port: Annotated[Port, setting("Web: the port to listen on.")] = 8080
-    agent_comms_auth: Annotated[Auth, setting("Web: who may read; `none` only while bound to loopback.")] = "none"
+    agent_comms_auth: Annotated[
+        Auth, setting("Web: who may read; so far only `none`, and only while bound to loopback.")
+    ] = "none"
+    agent_comms_readers_file: Annotated[
+        Path | None,
+        setting("Web: who may read what, TOML; with AGENT_COMMS_AUTH `token` or `proxy`, which are to come."),
+    ] = None
+    agent_comms_proxy_addresses: Annotated[
+        str, setting("Web: from where identity headers are believed, with AGENT_COMMS_AUTH `proxy`, which is to come.")
+    ] = ""
     agent_comms_metrics_port: Annotated[Port, setting("Flow: the port of its Prometheus metrics; 0 for none.")] = 9464
     agent_comms_max_message_bytes: Annotated[
         Count, setting("Flow: a larger message becomes a dead letter, in bytes.")
