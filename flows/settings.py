@@ -163,6 +163,6 @@ def table() -> str:
     hints = get_type_hints(Settings, include_extras=True)
     lines = ["| variable | default | |", "| --- | --- | --- |"]
     for field in msgspec.structs.fields(Settings):
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in (None, "") else f"`{field.default}`"
         lines.append(f"| `{field.name.upper()}` | {default} | {_meta(hints[field.name]).description} |")
     return "\n".join(lines)
