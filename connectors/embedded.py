@@ -57,11 +57,6 @@ class EmbeddedNats(Server):
         """Where it listens."""
         return f"nats://{HOST}:{self.port}"
 
-    @property
-    def store_dir(self) -> Path:
-        """Where its streams are kept."""
-        return self.folder / "jetstream"
-
     def prepare(self) -> None:
         """Write the configuration file."""
         self.folder.mkdir(parents=True, exist_ok=True)

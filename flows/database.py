@@ -5,6 +5,8 @@ import psycopg
 from connectors.conninfo import with_defaults
 from flows.settings import SettingError, Settings
 
+UNREADABLE = "DATABASE_URL: it takes a libpq URI or key=value words, but got a value (not shown)"
+
 
 def conninfo(settings: Settings, application: str) -> str:
     """Return the connection string of a program that calls itself `application`.
@@ -15,5 +17,4 @@ def conninfo(settings: Settings, application: str) -> str:
     try:
         return with_defaults(settings.database_url, application)
     except psycopg.ProgrammingError:
-        message = "DATABASE_URL: it takes a libpq URI or key=value words, but got a value (not shown)"
-        raise SettingError(message) from None
+        raise SettingError(UNREADABLE) from None

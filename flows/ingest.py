@@ -33,24 +33,23 @@ def flow() -> Dataflow:
     """Return the dataflow as the environment sets it up; Bytewax calls this."""
     try:
         settings = Settings.from_env()
-        conninfo(settings, "agent-comms-ingest")
-        redactor = redactor_of(settings)
         source = jetstream_source(settings)
+        metrics = FlowMetrics(source)
+        built = build(settings, source, redactor_of(settings), metrics)
     except SettingError as error:
         sys.exit(f"agent-comms: {error}")
     logs.set_up(settings)
     # Messages hold no cycles, and looking for them among thousands in flight takes time.
     gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
     # The writer gives the interpreter up at each buffer that it sends, and would get it back only
     # after the default 5 ms of the others' work; at 0.5 ms a catch-up is about a tenth quicker.
     sys.setswitchinterval(0.0005)
-    gc.set_threshold(100_000, 20, 50)
     for signum in (signal.SIGTERM, signal.SIGINT):
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())
-    metrics = FlowMetrics(source)
     metrics.serve(settings.agent_comms_metrics_port)
-    return build(settings, source, redactor, metrics)
+    return built
 
 
 def jetstream_source(settings: Settings) -> JetStreamSource:
@@ -60,7 +59,12 @@ def jetstream_source(settings: Settings) -> JetStreamSource:
 
 
 def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metrics: FlowMetrics) -> Dataflow:
-    """Return the dataflow of a source under given settings."""
+    """Return the dataflow of a source under given settings.
+
+    Raises:
+        SettingError: a setting can't work.
+    """
+    database = conninfo(settings, "agent-comms-ingest")
     acks = JetStreamAcks(nats_options(settings, "agent-comms-acks"))
 
     def normalize_all(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
@@ -83,9 +87,9 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     op.output(
         "store_messages",
         op.key_rm("unkey", once),
-        messages_sink(settings.database_url, acks, redactor, metrics.messages_written),
+        messages_sink(database, acks, redactor, metrics.messages_written),
     )
-    op.output("store_letters", letters, dead_letters_sink(settings.database_url, acks, metrics.letters_written))
+    op.output("store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written))
     return flow
 
 

@@ -11,7 +11,6 @@ from msgspec import Struct
 from psycopg.rows import class_row
 
 import sql
-from connectors.conninfo import with_defaults
 from connectors.delivery import JetStreamMessage
 from connectors.store import Store
 from flows.dead_letter import DeadLetter, Reason
@@ -81,12 +80,12 @@ class Letters:
     """The dead letters of a database.
 
     Args:
-        database_url: any libpq connection string.
+        conninfo: any libpq connection string.
     """
 
-    def __init__(self, database_url: str) -> None:
-        self._conninfo = with_defaults(database_url, "agent-comms dead-letters")
-        self._connection = psycopg.connect(self._conninfo, autocommit=True)
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._connection = psycopg.connect(conninfo, autocommit=True)
 
     def close(self) -> None:
         """Disconnect."""

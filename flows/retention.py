@@ -7,7 +7,6 @@ import psycopg
 from msgspec import Struct
 
 import sql
-from connectors.conninfo import with_defaults
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
 
 BATCH = 5_000
@@ -20,16 +19,16 @@ class Pruned(Struct):
     dead_letters: int = 0
 
 
-def prunable(database_url: str, before: datetime) -> Pruned:
+def prunable(conninfo: str, before: datetime) -> Pruned:
     """Return what `prune` would delete."""
-    with psycopg.connect(with_defaults(database_url, "agent-comms prune")) as connection:
+    with psycopg.connect(conninfo) as connection:
         row = connection.execute(sql.query("prunable").encode(), {"before": before}).fetchone()
     messages, letters = row or (0, 0)
     return Pruned(messages, letters)
 
 
 def prune(
-    database_url: str, before: datetime, batch: int = BATCH, note: Callable[[Pruned], None] = lambda _: None
+    conninfo: str, before: datetime, batch: int = BATCH, note: Callable[[Pruned], None] = lambda _: None
 ) -> Pruned:
     """Delete messages and dead letters that were stored before a time.
 
@@ -37,13 +36,13 @@ def prune(
     a batch holds its locks for some tens of milliseconds, and only on rows that nobody writes.
 
     Args:
-        database_url: any libpq connection string.
+        conninfo: any libpq connection string.
         before: what was stored earlier goes.
         batch: messages a transaction.
         note: told the sums after each batch.
     """
     pruned = Pruned()
-    with psycopg.connect(with_defaults(database_url, "agent-comms prune"), autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
         for channel in (CHANNEL_RUN, CHANNEL_GENERAL):
             arguments = {"channel": channel, "before": before, "batch": batch}
             while (gone := _messages(connection, arguments)) > 0:

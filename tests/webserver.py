@@ -15,6 +15,7 @@ from connectors.launch import launcher
 from connectors.loopback import HOST
 from connectors.server import Server
 from tests.servers import PostgresServer, fresh_database
+from tests.writers import Writer
 
 ROOT = Path(__file__).parent.parent
 # Nobody listens there, so a web that isn't told of a NATS finds none.
@@ -106,3 +107,10 @@ def shared_web(long_lived_web: WebServer) -> WebServer:
     with psycopg.connect(long_lived_web.database) as connection:
         connection.execute("TRUNCATE workflow_comms.agent_messages, workflow_comms.runs")
     return long_lived_web
+
+
+@pytest.fixture
+def writer(web: WebServer) -> Iterator[Writer]:
+    """Writes what the web of the test shows."""
+    with Writer(web.database) as writer:
+        yield writer

@@ -103,21 +103,23 @@ def prune(*, days: int | None, batch: int, dry_run: bool) -> None:
     """
     from datetime import UTC, datetime, timedelta
 
+    from flows.database import conninfo
     from flows.retention import Pruned, prunable
     from flows.retention import prune as run
     from flows.settings import Settings
 
     settings = Settings.from_env()
+    database = conninfo(settings, "agent-comms-prune")
     before = datetime.now(UTC) - timedelta(days=days or settings.agent_comms_retention_days)
 
     def progress(so_far: Pruned) -> None:
         click.echo(f"{so_far.messages} messages, {so_far.dead_letters} dead letters", err=True)
 
     if dry_run:
-        gone = prunable(settings.database_url, before)
+        gone = prunable(database, before)
         click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters would go")
         return
-    gone = run(settings.database_url, before, batch, progress)
+    gone = run(database, before, batch, progress)
     click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters deleted")
 
 

@@ -87,11 +87,13 @@ def in_words(error: Exception) -> Failure | None:
 def _of_postgres(error: Exception) -> Failure | None:
     import psycopg
 
+    from flows.database import UNREADABLE
+
     if isinstance(error, psycopg.OperationalError):
         return Failure(f"Postgres can't be reached: {error}", UNREACHABLE)
     if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
         # libpq quotes what it can't read, and a password may be in it.
-        return Failure("DATABASE_URL: it takes a libpq URI or key=value pairs, but got a value (not shown)", WRONG)
+        return Failure(UNREADABLE, WRONG)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return Failure(f"Postgres refused: {error}")
     return None

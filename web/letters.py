@@ -45,11 +45,12 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _open() -> Iterator[tuple[Letters, Settings]]:
+    from flows.database import conninfo
     from flows.letters import Letters
     from flows.settings import Settings
 
     settings = Settings.from_env()
-    letters = Letters(settings.database_url)
+    letters = Letters(conninfo(settings, "agent-comms-dead-letters"))
     try:
         yield letters, settings
     finally:

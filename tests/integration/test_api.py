@@ -3,7 +3,6 @@
 import itertools
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPResponse
@@ -29,12 +28,6 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 @pytest.fixture
 def web(shared_web: WebServer) -> WebServer:
     return shared_web
-
-
-@pytest.fixture
-def writer(web: WebServer) -> Iterator[Writer]:
-    with Writer(web.database) as writer:
-        yield writer
 
 
 def ask(

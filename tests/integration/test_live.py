@@ -2,7 +2,6 @@
 
 import http.client
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -17,12 +16,6 @@ from tests.writers import Writer
 @pytest.fixture
 def web(shared_web: WebServer) -> WebServer:
     return shared_web
-
-
-@pytest.fixture
-def writer(web: WebServer) -> Iterator[Writer]:
-    with Writer(web.database) as writer:
-        yield writer
 
 
 def test_a_stream_begins_with_the_newest_and_goes_on_live(web: WebServer, writer: Writer) -> None:

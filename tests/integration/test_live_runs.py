@@ -1,7 +1,6 @@
 """What the live list of runs gives."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,12 +14,6 @@ RUN_EVENTS = "/api/agents/runs/events"
 @pytest.fixture
 def web(shared_web: WebServer) -> WebServer:
     return shared_web
-
-
-@pytest.fixture
-def writer(web: WebServer) -> Iterator[Writer]:
-    with Writer(web.database) as writer:
-        yield writer
 
 
 def test_a_run_that_changes_reaches_the_list(web: WebServer, writer: Writer) -> None:
