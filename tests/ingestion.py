@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -45,6 +45,13 @@ class Ingest:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stderr=log, stdout=log)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -89,10 +96,8 @@ class Ingest:
 @pytest.fixture
 def ingest(stream: StreamHandle, database: str, tmp_path: Path) -> Iterator[Ingest]:
     """The flow, running on a fresh stream and a fresh database."""
-    flow = Ingest(stream, database, tmp_path / "ingest.log")
-    flow.start()
-    yield flow
-    flow.close()
+    with Ingest(stream, database, tmp_path / "ingest.log") as flow:
+        yield flow
 
 
 def payload(number: int, **changes: Any) -> bytes:

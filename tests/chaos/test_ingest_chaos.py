@@ -15,9 +15,7 @@ def test_a_hundred_thousand_messages_survive_three_kills_with_the_production_ack
     stream: StreamHandle, database: str, tmp_path: Path
 ) -> None:
     publish_many(stream, range(100_000))
-    ingest = Ingest(stream, database, tmp_path / "ingest.log")
-    try:
-        ingest.start()
+    with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
         for reached in (10_000, 40_000, 70_000):
             ingest.wait_for_rows(reached)
             ingest.kill()
@@ -25,17 +23,13 @@ def test_a_hundred_thousand_messages_survive_three_kills_with_the_production_ack
         ingest.wait_for_rows(100_000)
         ingest.wait_until_drained()
         assert_whole(ingest, 100_000)
-    finally:
-        ingest.close()
 
 
 def test_postgres_away_for_20_seconds_and_nats_restarted_meanwhile_lose_and_double_nothing(
     own_nats_server: EmbeddedNats, own_postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     with fresh_stream(own_nats_server) as stream, fresh_database(own_postgres_server) as database:
-        ingest = Ingest(stream, database, tmp_path / "ingest.log")
-        ingest.start()
-        try:
+        with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
             with Publisher(NatsOptions((stream.url,)), patience=120) as publisher:
                 sent = [publisher.publish_soon(subject(), payload(n), message_id=str(n)) for n in range(1_000)]
                 ingest.wait_for_rows(1_000)
@@ -53,5 +47,3 @@ def test_postgres_away_for_20_seconds_and_nats_restarted_meanwhile_lose_and_doub
             ingest.wait_for_rows(3_000)
             ingest.wait_until_drained()
             assert_whole(ingest, 3_000)
-        finally:
-            ingest.close()

@@ -54,9 +54,7 @@ def test_the_flow_killed_on_the_way_loses_and_doubles_nothing(
 ) -> None:
     stream.set_ack_wait(2)
     publish_many(stream, range(30_000))
-    ingest = Ingest(stream, database, tmp_path / "ingest.log")
-    try:
-        ingest.start()
+    with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
         for reached in (1_000, 10_000, 20_000):
             ingest.wait_for_rows(reached)
             ingest.kill()
@@ -64,8 +62,6 @@ def test_the_flow_killed_on_the_way_loses_and_doubles_nothing(
         ingest.wait_for_rows(30_000)
         ingest.wait_until_drained()
         assert_whole(ingest, 30_000)
-    finally:
-        ingest.close()
 
 
 def test_sigterm_stores_and_acks_what_was_taken(ingest: Ingest, stream: StreamHandle) -> None:
@@ -87,9 +83,7 @@ def test_it_waits_for_postgres_and_goes_on_by_itself(
     stream: StreamHandle, own_postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     with fresh_database(own_postgres_server) as database:
-        ingest = Ingest(stream, database, tmp_path / "ingest.log")
-        try:
-            ingest.start()
+        with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
             publish_many(stream, range(1_000))
             ingest.wait_for_rows(1_000)
             own_postgres_server.kill()
@@ -101,45 +95,34 @@ def test_it_waits_for_postgres_and_goes_on_by_itself(
             ingest.wait_until_drained()
             assert_whole(ingest, 6_000)
             assert "back after" in ingest.log.read_text()
-        finally:
-            ingest.close()
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_a_restarted_nats_server_is_found_again(
     how: str, own_nats_server: EmbeddedNats, database: str, tmp_path: Path
 ) -> None:
-    with fresh_stream(own_nats_server) as stream:
-        ingest = Ingest(stream, database, tmp_path / "ingest.log")
-        try:
-            ingest.start()
-            publish_many(stream, range(5_000))
-            if how == "restart":
-                own_nats_server.restart()
-            else:
-                own_nats_server.kill()
-                own_nats_server.start()
-            wait_until(lambda: stream.connection.is_connected, "the test's own connection")
-            publish_many(stream, range(5_000, 6_000))
-            ingest.wait_for_rows(6_000)
-            ingest.wait_until_drained()
-            assert_whole(ingest, 6_000)
-        finally:
-            ingest.close()
+    with fresh_stream(own_nats_server) as stream, Ingest(stream, database, tmp_path / "ingest.log") as ingest:
+        publish_many(stream, range(5_000))
+        if how == "restart":
+            own_nats_server.restart()
+        else:
+            own_nats_server.kill()
+            own_nats_server.start()
+        wait_until(lambda: stream.connection.is_connected, "the test's own connection")
+        publish_many(stream, range(5_000, 6_000))
+        ingest.wait_for_rows(6_000)
+        ingest.wait_until_drained()
+        assert_whole(ingest, 6_000)
 
 
 def test_a_consumer_that_comes_late_is_waited_for(stream: StreamHandle, database: str, tmp_path: Path) -> None:
     jetstream = stream.connection.jetstream()
     stream.connection.run(jetstream.delete_consumer(stream.name, stream.durable))
-    ingest = Ingest(stream, database, tmp_path / "ingest.log")
-    try:
-        ingest.start()
+    with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
         stream.publish(subject(), payload(1))
         wait_until(lambda: "does it exist?" in ingest.log.read_text(), "a word that the consumer is missing")
         stream.connection.run(bootstrap(jetstream, topology.manifests()))
         ingest.wait_for_rows(1)
-    finally:
-        ingest.close()
 
 
 def test_bad_messages_become_dead_letters_and_delay_nobody(ingest: Ingest, stream: StreamHandle) -> None:
@@ -223,27 +206,19 @@ def test_three_flows_share_one_durable(stream: StreamHandle, database: str, tmp_
 
 
 def test_two_workers_store_each_message_once(stream: StreamHandle, database: str, tmp_path: Path) -> None:
-    ingest = Ingest(stream, database, tmp_path / "ingest.log", "-w", "2")
-    try:
-        ingest.start()
+    with Ingest(stream, database, tmp_path / "ingest.log", "-w", "2") as ingest:
         publish_many(stream, range(10_000))
         ingest.wait_for_rows(10_000)
         ingest.wait_until_drained()
         assert_whole(ingest, 10_000)
         assert ingest.stop() == 0
-    finally:
-        ingest.close()
 
 
 def test_sigterm_ends_it_though_no_nats_server_answers(stream: StreamHandle, database: str, tmp_path: Path) -> None:
     nowhere = f"nats://{HOST}:{free_port()}"
-    ingest = Ingest(stream, database, tmp_path / "ingest.log", NATS_URL=nowhere)
-    ingest.start()
-    try:
+    with Ingest(stream, database, tmp_path / "ingest.log", NATS_URL=nowhere) as ingest:
         wait_until(lambda: "nats:" in ingest.log.read_text(), "a word that no server answers")
         assert ingest.stop() == 0
-    finally:
-        ingest.close()
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,7 @@ def test_what_was_received_is_stored_a_duplicate_or_a_dead_letter(
     stream: StreamHandle, database: str, tmp_path: Path
 ) -> None:
     port = free_port()
-    ingest = Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port))
-    ingest.start()
-    try:
+    with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port)) as ingest:
         for number in (1, 2, 2, 3):
             stream.publish(subject(), payload(number))
         stream.publish(subject(), payload(4, agent_id="reviewer", content=f"with {SECRET}"))
@@ -49,18 +47,12 @@ def test_what_was_received_is_stored_a_duplicate_or_a_dead_letter(
         assert seen["agent_comms_publish_to_row_seconds_count"] == 4
         assert seen["agent_comms_publish_to_row_seconds_bucket/60.0"] == 4
         assert 0 < seen["agent_comms_publish_to_row_seconds_sum"] < 4 * 60
-    finally:
-        ingest.close()
 
 
 def test_a_metrics_port_that_is_taken_is_a_warning(stream: StreamHandle, database: str, tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        ingest = Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port))
-        ingest.start()
-        try:
+        with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port)) as ingest:
             stream.publish(subject(), payload(1))
             ingest.wait_for_rows(1)
             assert f"port {port} can't be had" in ingest.log.read_text()
-        finally:
-            ingest.close()

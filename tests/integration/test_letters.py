@@ -71,13 +71,9 @@ def test_a_letter_that_fits_by_now_becomes_its_row_once(small: Ingest, stream: S
     assert again.stdout == "0 stored, 0 known already, 0 still unfit\n"
     # The stream gives all of them again to a new consumer: they are known, id or no id.
     stream.create_consumer_anew()
-    larger = Ingest(stream, small.database, small.log)
-    larger.start()
-    try:
+    with Ingest(stream, small.database, small.log) as larger:
         larger.wait_until_drained()
         assert larger.count() == 3
-    finally:
-        larger.close()
 
 
 def test_a_letter_that_still_does_not_fit_stays_with_its_reason(small: Ingest) -> None:
