@@ -82,19 +82,21 @@ def test_sigterm_stores_and_acks_what_was_taken(ingest: Ingest, stream: StreamHa
 def test_it_waits_for_postgres_and_goes_on_by_itself(
     stream: StreamHandle, own_postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    with fresh_database(own_postgres_server) as database:
-        with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
-            publish_many(stream, range(1_000))
-            ingest.wait_for_rows(1_000)
-            own_postgres_server.kill()
-            publish_many(stream, range(1_000, 6_000))
-            wait_until(lambda: "waits" in ingest.log.read_text(), "a word that a batch waits")
-            assert ingest.is_running
-            own_postgres_server.start()
-            ingest.wait_for_rows(6_000)
-            ingest.wait_until_drained()
-            assert_whole(ingest, 6_000)
-            assert "back after" in ingest.log.read_text()
+    with (
+        fresh_database(own_postgres_server) as database,
+        Ingest(stream, database, tmp_path / "ingest.log") as ingest,
+    ):
+        publish_many(stream, range(1_000))
+        ingest.wait_for_rows(1_000)
+        own_postgres_server.kill()
+        publish_many(stream, range(1_000, 6_000))
+        wait_until(lambda: "waits" in ingest.log.read_text(), "a word that a batch waits")
+        assert ingest.is_running
+        own_postgres_server.start()
+        ingest.wait_for_rows(6_000)
+        ingest.wait_until_drained()
+        assert_whole(ingest, 6_000)
+        assert "back after" in ingest.log.read_text()
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
