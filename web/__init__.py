@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.database import conninfo
     from flows.nats import nats_options
     from flows.settings import Settings
-    from web import api, headers, health, pages, problems
+    from web import api, headers, health, pages, problems, reading
     from web.access import check_access
     from web.link import Link
     from web.live import Hub
@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     problems.install(app)
     headers.install(app)
-    for blueprint in (api.bp, health.bp, pages.bp):
+    for blueprint in (api.bp, reading.bp, health.bp, pages.bp):
         app.register_blueprint(blueprint)
     return app
 

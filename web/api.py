@@ -1,31 +1,21 @@
-"""The API: messages and runs as JSON, and live as server-sent events."""
+"""The API's live half: messages and runs as server-sent events."""
 
-from collections.abc import Mapping
 from contextlib import suppress
-from http import HTTPStatus
 from typing import cast
-from urllib.parse import urlencode
 
-import msgspec
 import psycopg
 from flask import Blueprint, Response, current_app, request
 
-from flows.message import Event
 from web import parameters
 from web.live import Hub
 from web.peer import Peer
-from web.problems import Problem
-from web.queries import Place, Reader, Scope
+from web.queries import Reader
 from web.stream import MessageStream, Pace, RunStream, Start, Stream
 
 bp = Blueprint("api", __name__, url_prefix="/api/agents")
 
 MESSAGES = 100
-MOST_MESSAGES = 1_000
 MOST_HISTORY = 1_000_000
-RUNS = 50
-MOST_RUNS = 500
-STATES = ("running", "succeeded", "failed", "unknown", "stale")
 RESUMED_FROM = "X-Agent-Comms-Resumed-From"
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -47,66 +37,6 @@ def run_events() -> Response:
     namespace = parameters.text("workflowNamespace")
     start = _start()
     return _answer(start, RunStream(_hub(), _reader(), _pace(), start, namespace=namespace))
-
-
-@bp.get("/messages")
-def messages() -> Response:
-    """Return messages in reading order, with the URLs of the pages before and after."""
-    wanted, run = parameters.scope()
-    limit = parameters.limit(MESSAGES, MOST_MESSAGES)
-    before, after = parameters.place("before"), parameters.place("after")
-    if before and after:
-        message = "before and after exclude each other."
-        raise Problem(message, "after")
-    scope = _reader().resolve(wanted, run)
-    if scope is None:
-        return _json({"messages": [], "prev": None, "next": None})
-    found = _page(scope, before, after, limit)
-    return _json({"messages": found, **_neighbours(scope, found, before, after)})
-
-
-@bp.get("/runs")
-def runs() -> Response:
-    """Return the list of runs, the newest activity first."""
-    limit = parameters.limit(RUNS, MOST_RUNS)
-    found = _reader().runs(
-        namespace=parameters.text("workflowNamespace"),
-        state=parameters.choice("state", STATES),
-        q=parameters.text("q"),
-        before=parameters.run_place("before"),
-        limit=limit + 1,
-    )
-    more = _url({"before": parameters.run_token(found[limit - 1])}, "before") if len(found) > limit else None
-    return _json({"runs": found[:limit], "next": more})
-
-
-@bp.get("/runs/<path:run>")
-def one_run(run: str) -> Response:
-    """Return one run by any of its names, and the others that the name fits."""
-    match = _reader().run(run, parameters.text("workflowNamespace"))
-    if match.run is None:
-        message = "No run has this name."
-        raise Problem(message, "run", HTTPStatus.NOT_FOUND)
-    return _json({**msgspec.structs.asdict(match.run), "others": match.others})
-
-
-def _page(scope: Scope, before: Place | None, after: Place | None, limit: int) -> list[Event]:
-    if after:
-        return _reader().newer(scope, after, limit)
-    return _reader().older(scope, before, limit) if before else _reader().newest(scope, limit)
-
-
-def _neighbours(scope: Scope, found: list[Event], before: Place | None, after: Place | None) -> dict[str, str | None]:
-    """Return the URLs of the pages before and after, None where nothing is; asked, since a page may end early."""
-    first = (found[0].timestamp, found[0].seq) if found else after
-    last = (found[-1].timestamp, found[-1].seq) if found else before
-    older = first and _reader().older(scope, first, 1)
-    newer = last and _reader().newer(scope, last, 1)
-    drop = ("before", "after")
-    return {
-        "prev": _url({"before": parameters.place_token(first)}, *drop) if first and older else None,
-        "next": _url({"after": parameters.place_token(last)}, *drop) if last and newer else None,
-    }
 
 
 def _start() -> Start:
@@ -131,14 +61,6 @@ def _answer(start: Start, stream: Stream) -> Response:
     if start.cursor is not None:
         response.headers[RESUMED_FROM] = str(start.cursor)
     return response
-
-
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), mimetype="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _url(more: Mapping[str, str], *without: str) -> str:
-    return f"{request.path}?{urlencode({**parameters.kept(*without), **more})}"
 
 
 def _hub() -> Hub:
