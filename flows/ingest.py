@@ -87,7 +87,7 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     op.output(
         "store_messages",
         op.key_rm("unkey", once),
-        messages_sink(database, acks, redactor, metrics.messages_written),
+        messages_sink(database, acks, redactor, metrics.messages_written, settings.agent_comms_max_tries),
     )
     op.output("store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written))
     return flow

@@ -143,7 +143,7 @@ class Letters:
             written = store.store([message for _, message in fit])
         finally:
             store.close()
-        refused = {id(message) for message in written.rejected}
+        refused = {id(message) for message in [*written.rejected, *(failure.item for failure in written.failed)]}
         ids = [letter.id for letter, message in fit if id(message) not in refused]
         self._connection.execute(_statement("mark_letters_replayed"), {"ids": ids})
         came_to.stored += len(written.new)

@@ -1,10 +1,10 @@
 """How messages and dead letters are stored: their tables, rows and what goes with them."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import Cursor
 
 import sql
@@ -14,8 +14,8 @@ from connectors.store import Destination, Written
 from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.dedupe import Duplicate
 from flows.identity import row_id
-from flows.message import Message
-from flows.normalize import dead_letter
+from flows.message import CHANNEL_RUN, DEFAULT_NAMESPACE, Message
+from flows.normalize import UNKNOWN_AGENT, dead_letter
 from flows.redact import Redactor
 from flows.runs import roll_up
 
@@ -45,20 +45,51 @@ DEAD_LETTERS = CopyTable(
     key="dedupe_key",
 )
 
+# What fits wherever anything does. It is written and rolled back, so nobody ever sees it.
+_SAMPLE = "00000000000000000000000000000000"
+SAMPLE_MESSAGE = Message(
+    workflow_uid=_SAMPLE,
+    workflow_name=_SAMPLE,
+    workflow_namespace=DEFAULT_NAMESPACE,
+    run_id=None,
+    step_id=None,
+    agent_id=UNKNOWN_AGENT,
+    role="system",
+    kind="status",
+    timestamp=datetime.fromtimestamp(0, UTC),
+    channel=CHANNEL_RUN,
+    stage=None,
+    content="a sample",
+    attrs={},
+    dedupe_key=_SAMPLE,
+)
+SAMPLE_LETTER = DeadLetter(
+    subject="workflow",
+    headers={},
+    payload=b"",
+    reason=Reason.NOT_JSON,
+    detail="A sample.",
+    stream_seq=0,
+    stored_at=0,
+    deliveries=1,
+    dedupe_key=_SAMPLE,
+)
+
 _encode = msgspec.json.Encoder().encode
 
 
 def messages(conninfo: str, redactor: Redactor) -> Destination[Message | Duplicate]:
     """Return where messages are stored, with their runs and the signal to live readers.
 
-    What Postgres refuses of them becomes a dead letter, without its credentials too.
+    What can't be stored of them becomes a dead letter, without its credentials too.
     """
 
-    def keep_refused(cursor: Cursor[Any], item: Message | Duplicate, error: psycopg.Error) -> None:
+    def keep_refused(cursor: Cursor[Any], item: Message | Duplicate, why: str) -> None:
         origin = item.origin if isinstance(item, Message) else None
         if origin is None:
-            raise error
-        unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, " ".join(str(error).split()))
+            message = f"a message without its bytes can't be kept: {why}"
+            raise LookupError(message)
+        unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, why)
         values = letter_row(redactor.letter(dead_letter(origin, unfit)))
         cursor.execute(_statement("insert_dead_letter"), dict(zip(DEAD_LETTERS.columns, values, strict=True)))
 
@@ -69,11 +100,16 @@ def messages(conninfo: str, redactor: Redactor) -> Destination[Message | Duplica
         lock=_statement("lock_seq"),
         within=_add_to_runs,
         reject=keep_refused,
+        sample=SAMPLE_MESSAGE,
     )
 
 
 def messages_sink(
-    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Message | Duplicate]], None]
+    conninfo: str,
+    acks: Acks,
+    redactor: Redactor,
+    done: Callable[[Written[Message | Duplicate]], None],
+    max_tries: int,
 ) -> PostgresSink[Message | Duplicate]:
     """Return the sink that stores messages and acks them."""
     return PostgresSink(
@@ -82,6 +118,7 @@ def messages_sink(
         size=lambda item: item.size if isinstance(item, Message) else 0,
         acks=acks,
         done=done,
+        max_tries=max_tries,
     )
 
 
@@ -90,7 +127,7 @@ def dead_letters_sink(
 ) -> PostgresSink[DeadLetter]:
     """Return the sink that stores dead letters and acks them."""
     return PostgresSink(
-        destination=Destination(conninfo=conninfo, table=DEAD_LETTERS, row=letter_row),
+        destination=Destination(conninfo=conninfo, table=DEAD_LETTERS, row=letter_row, sample=SAMPLE_LETTER),
         reply=lambda letter: letter.reply,
         size=lambda letter: len(letter.payload),
         acks=acks,
