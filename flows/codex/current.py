@@ -14,6 +14,7 @@ from flows.codex.said import (
     status,
     tasks,
     tool,
+    untold,
     words,
 )
 from flows.codex.state import State
@@ -95,11 +96,8 @@ def _item(phase: str, item: dict[str, Any], state: State) -> list[Said]:
     for each in said:
         each.call = str(item.get("id") or "") if each.tool else ""
     if reader and phase == "completed" and said[0].call not in state.calls:
-        # Older versions tell of the end alone: the call is said as well, that each result has one.
-        call = reader("started", item)
-        call.call = said[0].call
-        call.attrs["synthetic"] = True
-        return [call, *said]
+        # Older versions tell of the end alone.
+        return [untold(said[0], reader("started", item).content), *said]
     return said
 
 

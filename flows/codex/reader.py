@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from flows.codex import current, experimental, legacy, log, rollout, unknown
 from flows.codex.line import BOM, ids_of_item, is_blank, message_id, parse
-from flows.codex.said import Said, dictionary, status
+from flows.codex.said import Said, dictionary, status, untold
 from flows.codex.state import Call, State
 from flows.fit import budget, fit
 from flows.spelling import Claim
@@ -137,6 +137,8 @@ class Reader:
     ) -> list[Claim]:
         state = self.state
         claims = self._interrupted()
+        if len(said) == 1 and said[0].kind == "tool_result" and said[0].call not in state.calls:
+            said = [untold(said[0]), *said]
         own_id = message_id(self.kind, state.thread, number, data)
         for place, each in enumerate(said):
             attrs = self._attrs(number, event_type, each, each.call or item_id)

@@ -163,5 +163,6 @@ def _answered(item: dict[str, Any], state: State) -> Said:
         | state.tool_of(_key(item))
         | tool(output=output or None, status="failed" if code else "completed", exit_code=code)
     )
-    item_type = "command_execution" if code is not None else "function_call"
-    return Said("tool_result", "tool", content, about, _key(item), item_type)
+    call = state.calls.get(_key(item))
+    item_type = call.attrs.get("item_type") if call else None
+    return Said("tool_result", "tool", content, about, _key(item), item_type or "function_call")

@@ -52,6 +52,24 @@ def tool(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def untold(result: Said, content: str = "") -> Said:
+    """Return the call of a result whose call was never told, that each result has one."""
+    about = result.tool or {}
+    known = {name: value for name, value in about.items() if name in ("name", "input")}
+    command = dictionary(known.get("input")).get("command")
+    content = content or (f"$ {command}" if isinstance(command, str) else str(known.get("name", "tool")))
+    return Said(
+        "tool_call",
+        "tool",
+        content,
+        {**known, "status": IN_PROGRESS},
+        result.call,
+        result.item_type,
+        {**result.attrs, "synthetic": True},
+        result.timestamp,
+    )
+
+
 def compact(value: Any, limit: int = 0) -> str:
     """Return a value as JSON on one line, cut at a number of characters."""
     try:
