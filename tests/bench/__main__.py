@@ -1,59 +1,66 @@
-"""`make bench`: measures on this machine and prints a table; `--json FILE` keeps it.
+"""`make bench`: measures on this machine and prints tables; `--json FILE` keeps the figures.
 
 Figures depend on the machine, so they are ratios within one run or stand against a stated load.
 """
 
+import gc
 import json
-import os
-import platform
+import sys
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
-from tests.bench.ingest import catch_up
-from tests.bench.live import latency
+from tests.bench import ingest, live, memory, redaction, scaling, stages
+from tests.bench.bench import Bench
+from tests.bench.figure import Results, as_json, show
+from tests.bench.machine import describe
 from tests.servers import fresh_stream, make_template
+
+QUICK = 0.15
+PARTS: dict[str, Callable[[Bench], Results]] = {
+    "ingest": ingest.measure,
+    "stages": stages.measure,
+    "redaction": redaction.measure,
+    "memory": memory.measure,
+    "scaling": scaling.measure,
+    "live": live.measure,
+}
 
 
 @click.command()
-@click.option("--messages", default=300_000, show_default=True, help="How many the flow catches up with.")
-@click.option("--seconds", default=20.0, show_default=True, help="How long each rate is held for the latencies.")
-@click.option("--only", type=click.Choice(["ingest", "live"]), help="One part alone.")
+@click.option("--only", multiple=True, type=click.Choice([*PARTS]), help="One part alone; may be given again.")
+@click.option("--quick", is_flag=True, help="Fewer messages and seconds: two to three minutes for all of it.")
+@click.option("--scale", type=float, help="The same in your own measure: 1 for the full menu.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Where the figures are written.")
-def main(messages: int, seconds: float, only: str | None, target: Path | None) -> None:
-    """Measure throughput and latency."""
-    figures: dict[str, str] = {"machine": machine()}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with EmbeddedNats(folder / "nats") as nats, EmbeddedPostgres(folder / "postgres") as postgres:
-            make_template(postgres)
-            with fresh_stream(nats) as stream:
-                if only != "live":
-                    measured = catch_up(stream, postgres, messages, folder)
-                    figures |= {
-                        "catch-up, messages/s": f"{measured.ingested:,.0f}",
-                        "bare binary COPY of the same rows, rows/s": f"{measured.copied:,.0f}",
-                        "ratio": f"{measured.ratio:.2f}",
-                        "flow's CPU a message, µs": f"{measured.cpu_us:.1f}",
-                        "flow's peak memory, MiB": f"{measured.peak_mib:.0f}",
-                    }
-                for rate in (1, 100, 1_000) if only != "ingest" else ():
-                    took = latency(stream, postgres, folder, rate, seconds)
-                    figures[f"publish to SSE client at {rate:,} msg/s, p50 and p99, ms"] = (
-                        f"{took.p50:.1f}, {took.p99:.1f}"
-                    )
-    for what, figure in figures.items():
-        click.echo(f"{what:60} {figure}")
-    if target:
-        target.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def machine() -> str:
-    """Say what this ran on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+def main(only: tuple[str, ...], quick: bool, scale: float | None, target: Path | None) -> None:
+    """Measure throughput, latency, memory and fan-out."""
+    # What measures must not wait 5 ms for what publishes, nor look for cycles among its messages.
+    sys.setswitchinterval(0.0005)
+    gc.set_threshold(100_000, 20, 50)
+    kept: dict[str, Any] = {"parts": {}}
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
+        nats = ends.enter_context(EmbeddedNats(folder / "nats"))
+        postgres = ends.enter_context(EmbeddedPostgres(folder / "postgres"))
+        make_template(postgres)
+        stream = ends.enter_context(fresh_stream(nats))
+        kept["machine"] = describe(stream, postgres)
+        click.echo(", ".join(f"{name} {value}" for name, value in kept["machine"].items()))
+        bench = Bench(nats, postgres, stream, folder, scale or (QUICK if quick else 1.0))
+        for part in only or PARTS:
+            began = time.perf_counter()
+            results = PARTS[part](bench)
+            took = time.perf_counter() - began
+            show(f"{part} ({took:.0f} s)", results)
+            kept["parts"][part] = {"seconds": round(took, 1), "loads": as_json(results)}
+            if target:
+                target.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 main()

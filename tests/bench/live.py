@@ -1,71 +1,104 @@
-"""How long a message takes from its publisher to a client of the live API."""
+"""How long a message takes from its publisher to its row and to a client of the live API.
 
-import asyncio
-import json
+Both are taken of the same messages: a listener of the bench's own waits for the flow's NOTIFY
+and reads the new rows, a client of the stream reads what the web sends.
+"""
+
+import socket
 import threading
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from http.client import HTTPException
 from statistics import quantiles
+from typing import Annotated
 
-from connectors.embedded import EmbeddedPostgres
+import psycopg
+
+from tests.bench.bench import Bench
+from tests.bench.figure import Figure, Results
+from tests.bench.pacer import publish_steadily, read_content
 from tests.ingestion import Ingest
-from tests.servers import StreamHandle, fresh_database
 from tests.waiting import wait_until
 from tests.watcher import Watcher
 from tests.webserver import WebServer
 
+CHANNEL = "agent_comms"
+NEW_ROWS = """
+    SELECT seq, content FROM workflow_comms.agent_messages WHERE channel = 'run' AND seq > %s ORDER BY seq
+"""
 WARM_UP = 20
+# 20 a second is what the service that this one replaces was measured at.
+RATES = {1: 30, 20: 20, 100: 20, 1_000: 20}
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from publish to the SSE client."""
+    """From the moment before a message is published, on the same machine's clock."""
 
-    rate: int
-    p50: float
-    p99: float
-
-
-def latency(stream: StreamHandle, server: EmbeddedPostgres, folder: Path, rate: int, seconds: float) -> Latency:
-    """Publish at a steady rate and note when each message reaches a watcher."""
-    number = int(rate * seconds)
-    with fresh_database(server) as database:
-        ingest = Ingest(stream, database, folder / "live-ingest.log")
-        ingest.start()
-        web = WebServer(folder / f"web-{rate}", {"DATABASE_URL": database, "NATS_URL": stream.url})
-        try:
-            with web, Watcher(web.url, runId="uid-live") as watcher:
-                return _measure(stream, watcher, rate, number)
-        finally:
-            ingest.close()
+    row_p50: Annotated[float, Figure("publish to row, read by who was notified, p50", "ms")]
+    row_p99: Annotated[float, Figure("publish to row, p99", "ms")]
+    sse_p50: Annotated[float, Figure("publish to SSE client, p50", "ms", "≤ 8 at 100 a second")]
+    sse_p99: Annotated[float, Figure("publish to SSE client, p99", "ms", "≤ 30 at 100 a second")]
+    sse_most: Annotated[float, Figure("publish to SSE client, the slowest", "ms")]
 
 
-def _measure(stream: StreamHandle, watcher: Watcher, rate: int, number: int) -> Latency:
-    seen: list[float] = []
+def measure(bench: Bench) -> Results:
+    """Measure at rising rates, each on an empty database."""
+    return {f"{rate:,} a second": latency(bench, rate, bench.seconds(seconds)) for rate, seconds in RATES.items()}
 
-    def watch() -> None:
+
+def latency(bench: Bench, rate: int, seconds: float) -> Latency:
+    """Publish at a steady rate and note when each message is read as a row, and at a watcher."""
+    number = max(10, int(rate * seconds))
+    with ExitStack() as ends:
+        bench.stream.create()
+        database = ends.enter_context(bench.database())
+        ends.enter_context(Ingest(bench.stream, database, bench.folder / "live-ingest.log"))
+        settings = {"DATABASE_URL": database, "NATS_URL": bench.stream.url}
+        web = ends.enter_context(WebServer(bench.folder / f"web-{rate}", settings))
+        watcher = ends.enter_context(Watcher(web.url, runId="uid-live"))
+        rows: list[float] = []
+        events: list[float] = []
+        for reader in (lambda: _read_rows(database, rows), lambda: _read_events(watcher, events)):
+            threading.Thread(target=reader, daemon=True).start()
+        # Closed without it, the watcher would wait for its reader, and that one for the next heartbeat.
+        ends.callback(watcher.socket.shutdown, socket.SHUT_RDWR)
+        # What is measured is warm: connections, caches, the run's first row.
+        for paced, count in ((50.0, WARM_UP), (float(rate), WARM_UP + number)):
+            assert publish_steadily(bench.stream.url, "live", paced, count - len(events)).wait() == 0
+            wait_until(partial(_all_arrived, count, rows, events), "every message, as a row and at the client")
+    by_row, by_event = (quantiles(taken[WARM_UP:], n=100, method="inclusive") for taken in (rows, events))
+    return Latency(by_row[49], by_row[98], by_event[49], by_event[98], max(events[WARM_UP:]))
+
+
+def _all_arrived(count: int, *taken: list[float]) -> bool:
+    return all(len(each) == count for each in taken)
+
+
+def _read_rows(database: str, taken: list[float]) -> None:
+    """Note the milliseconds that each new row took, until the database is gone."""
+    last = 0
+    with suppress(psycopg.OperationalError), psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"LISTEN {CHANNEL}")
+        while True:
+            # The timeout is for a database that nobody writes to any more.
+            for _ in connection.notifies(timeout=1.0, stop_after=1):
+                pass
+            rows = connection.execute(NEW_ROWS, (last,)).fetchall()
+            taken += [_milliseconds_since(content) for _, content in rows]
+            last = rows[-1][0] if rows else last
+
+
+def _read_events(watcher: Watcher, taken: list[float]) -> None:
+    """Note the milliseconds that each event took, until the stream is closed."""
+    # http.client stumbles in several ways over a connection that is closed under it.
+    with suppress(OSError, ValueError, AttributeError, HTTPException):
         for event in watcher:
             if event.name == "message":
-                seen.append((time.time_ns() - int(event.said)) / 1e6)
-            if len(seen) == number + WARM_UP:
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    stream.connection.run(_publish(stream, 50, WARM_UP))
-    wait_until(lambda: len(seen) == WARM_UP, "the first messages")
-    stream.connection.run(_publish(stream, rate, number))
-    wait_until(lambda: len(seen) == number + WARM_UP, "every message at the watcher")
-    cuts = quantiles(seen[WARM_UP:], n=100)
-    return Latency(rate, cuts[49], cuts[98])
+                taken += [_milliseconds_since(event.said)]
 
 
-async def _publish(stream: StreamHandle, rate: int, number: int) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for index in range(number):
-        await asyncio.sleep(max(0, began + index / rate - loop.time()))
-        payload = json.dumps({"content": str(time.time_ns())}).encode()
-        await stream.connection.client.publish("workflow.agents.live.uid-live.agent.executor.message", payload)
-    await stream.connection.client.flush()
+def _milliseconds_since(content: str) -> float:
+    return (time.time_ns() - read_content(content)[1]) / 1e6
