@@ -1,10 +1,12 @@
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+import sql
 from flows.message import Message
-from flows.runs import RunDelta, roll_up, state_said
+from flows.runs import MOST_AGENTS, RunDelta, roll_up, state_said
 
 T0 = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
@@ -37,7 +39,7 @@ def only(*messages: Message) -> RunDelta:
 def test_messages_are_counted_by_kind_and_agent() -> None:
     delta = only(said(), said("tool_call", 1), said("tool_result", 2, agent_id="executor"), said("error", 3))
     assert (delta.messages, delta.tool_calls, delta.errors) == (4, 1, 1)
-    assert delta.agents == ["planner", "executor"]
+    assert delta.agents == ["executor", "planner"]
     assert (delta.first_at, delta.last_at) == (T0, T0 + timedelta(seconds=3))
 
 
@@ -48,13 +50,45 @@ def test_the_last_words_are_the_latest_not_the_last_to_arrive() -> None:
 
 def test_an_older_state_does_not_turn_a_run_back() -> None:
     delta = only(said("status", 9, "succeeded"), said("status", 1, "started"))
-    assert delta.state == "succeeded"
-    assert delta.started_at == T0 + timedelta(seconds=1)
-    assert delta.finished_at == T0 + timedelta(seconds=9)
+    assert (delta.said, delta.said_at) == ("succeeded", T0 + timedelta(seconds=9))
+    assert delta.said_started_at == T0 + timedelta(seconds=1)
 
 
 def test_a_run_that_starts_again_is_running() -> None:
-    assert only(said("status", 1, "failed"), said("status", 2, "started")).state == "running"
+    delta = only(said("status", 2, "started"), said("status", 1, "failed"), said("status", 3, "in progress"))
+    assert delta.said == "running"
+    # That it goes on is no beginning.
+    assert delta.begun_at == T0 + timedelta(seconds=2)
+
+
+def test_of_two_states_at_the_same_moment_the_end_counts() -> None:
+    for order in itertools.permutations([said("status", content=word) for word in ("started", "failed", "done")]):
+        assert only(*order).said == "failed"
+
+
+def test_names_are_those_that_were_said_first_whoever_came_first() -> None:
+    nameless = said(at=0, workflow_name="uid-1", attrs={"runtime": "native"})
+    early = said(at=1, workflow_name="early", run_id="run-b", attrs={"runtime": "codex"})
+    twin = said(at=1, workflow_name="fairly early", run_id="run-a", attrs={"runtime": "argo"})
+    late = said(at=2, workflow_name="a late one", run_id="a late one", attrs={"runtime": "a late one"})
+    for order in itertools.permutations([nameless, early, twin, late]):
+        delta = only(*order)
+        assert (delta.workflow_name, delta.run_id, delta.runtime) == ("early", "run-a", "argo")
+        assert delta.named_at == delta.run_id_at == delta.runtime_at == T0 + timedelta(seconds=1)
+    assert (only(nameless).workflow_name, only(nameless).named_at) == ("uid-1", None)
+
+
+def test_of_words_at_the_same_moment_the_greater_count_whoever_came_last() -> None:
+    words = [said(content="a"), said(content="b", agent_id="x"), said(content="b", agent_id="y")]
+    for order in itertools.permutations(words):
+        assert (only(*order).last_content, only(*order).last_agent) == ("b", "y")
+
+
+def test_a_run_keeps_no_more_agents_than_a_row_can_bear() -> None:
+    delta = only(*(said(at=number, agent_id=f"{number:05}") for number in reversed(range(1_500))))
+    assert delta.agents == [f"{number:05}" for number in range(MOST_AGENTS)]
+    assert f"LIMIT {MOST_AGENTS}" in sql.query("add_to_runs")
+    assert f"[:{MOST_AGENTS}]" in sql.query("rebuild_runs")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +100,12 @@ def test_a_run_that_starts_again_is_running() -> None:
         (said("status", content="completed", attrs={"exit_code": 0}), "succeeded"),
         (said("status", content="timed out"), "failed"),
         (said("run-finished", content="bye"), "succeeded"),
+        (said("status", content="\t Retrying\n"), "running"),
+        (said("status", content="SUCCESS", attrs={"exit_code": "0"}), "succeeded"),
+        (said("status", content="done", attrs={"status": ""}), "succeeded"),
+        (said("status", content="done", attrs={"status": 200}), "succeeded"),
+        (said("status", content="done", attrs={"status": "reviewing"}), None),
+        (said("status", content="f\u0130nished"), None),
         (said("status", content="completed", attrs={"event_type": "turn.completed"}), None),
         (said("status", content="thinking"), None),
         (said("message", content="completed"), None),

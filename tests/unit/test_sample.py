@@ -60,7 +60,7 @@ def test_every_line_becomes_a_message_of_its_run(story: Story) -> None:
         assert message.attrs["repository"].startswith("acme/")
         messages.append(message)
     (run,) = roll_up(messages)
-    assert run.state == "succeeded"
+    assert run.said == "succeeded"
     assert run.errors >= 1
 
 
