@@ -6,6 +6,7 @@ Synchronous callers (a Bytewax source, a sink, a command) talk to it through
 
 import asyncio
 import logging
+import random
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.25
+# Twice as long after each failure, up to this; each wait is drawn, lest all clients of a restarted server come at once.
+RECONNECT_MOST_S = 2.0
 PING_INTERVAL_S = 10
 # 8 MiB of unsent publishes and acks; past it the client raises instead of growing.
 PENDING_BYTES = 8 * 1024 * 1024
@@ -114,6 +117,7 @@ class NatsConnection:
         self._last_error = ""
         self._established = False
         self._closing = False
+        self._failures = 0
         self._rebuild: asyncio.Task[None] | None = None
 
     def _serve(self) -> None:
@@ -188,14 +192,23 @@ class NatsConnection:
         # The limit was for the first attempt; once in, the connection is kept up for ever.
         self._client.options["max_reconnect_attempts"] = -1
         self._established = True
+        self._failures = 0
 
     async def _note_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if text != self._last_error:
             log.warning("nats: %s", text)
         self._last_error = text
+        if not self.is_connected:
+            self._failures += 1
+            self._client.options["reconnect_time_wait"] = self._backoff()
         if self._on_error:
             self._on_error(error)
+
+    def _backoff(self) -> float:
+        """Return how many seconds to wait before the next try."""
+        longest = min(RECONNECT_WAIT_S * 2 ** min(self._failures, 8), RECONNECT_MOST_S)
+        return random.uniform(longest / 2, longest)  # noqa: S311  # it is no secret
 
     async def _note_disconnect(self) -> None:
         if not self._closing:
@@ -210,12 +223,13 @@ class NatsConnection:
         self._rebuild = self._loop.create_task(self._reopen())
 
     async def _reopen(self) -> None:
-        await asyncio.sleep(RECONNECT_WAIT_S)
+        await asyncio.sleep(self._backoff())
         await self._connect(wait=True)
         await self._note_reconnect()
 
     async def _note_reconnect(self) -> None:
         self._last_error = ""
+        self._failures = 0
         log.info("nats: reconnected")
         if self._on_reconnect:
             await self._on_reconnect()

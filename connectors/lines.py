@@ -47,6 +47,19 @@ class LineCutter:
             self._add(rest)
         return lines
 
+    def lose(self, data: bytes) -> int:
+        """Count the lines in bytes that there was no room for; returns how many have been lost."""
+        lines = data.count(b"\n")
+        if lines:
+            self.number += lines
+            self._pieces.clear()
+            self.unfinished_bytes = len(data) - data.rfind(b"\n") - 1
+        else:
+            self.unfinished_bytes += len(data)
+        # What goes on after it has no beginning.
+        self._lost = self.unfinished_bytes > 0
+        return lines
+
     def flush(self) -> list[Line]:
         """Return the last line, where there is one that no line feed has ended."""
         return [self._finished()] if self.unfinished_bytes else []

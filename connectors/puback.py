@@ -35,12 +35,14 @@ class PubAck(Struct, frozen=True):
     """The server's word that a message is stored.
 
     Attributes:
-        duplicate: whether it was already there, from an earlier try.
+        duplicate: whether a message with its id was already there.
+        retried: whether it was sent more than once, so that a duplicate is no wonder.
     """
 
     stream: str
     seq: int
     duplicate: bool = False
+    retried: bool = False
 
 
 class _ApiError(Struct, frozen=True):

@@ -6,13 +6,14 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Struct
 from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
@@ -68,8 +69,11 @@ class Publisher:
 
     Args:
         options: where and as whom.
-        patience: how long a message is tried, in seconds; keep it below the stream's duplicate window.
+        patience: how long a message is tried, in seconds; keep it below the stream's duplicate window,
+            or let the reader of the stream tell what comes twice.
         max_in_flight: how many messages may wait for their acknowledgement; `publish_soon` blocks at the limit.
+        wait_for_stream: take a missing stream for one that is yet to come.
+        on_trouble: called on the connection's thread with each complaint, though the message may yet be stored.
 
     Delivery: at least once. A message whose `PubAck` was returned is in the stream. A
     retry carries the id of the first try, so within the stream's duplicate window the
@@ -78,11 +82,19 @@ class Publisher:
     """
 
     def __init__(
-        self, options: NatsOptions, *, patience: float = PATIENCE_S, max_in_flight: int = MAX_IN_FLIGHT
+        self,
+        options: NatsOptions,
+        *,
+        patience: float = PATIENCE_S,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        wait_for_stream: bool = False,
+        on_trouble: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._connection = NatsConnection(options, on_reconnect=self._reconnected, on_error=self._complained)
         self._patience = patience
         self._max_in_flight = max_in_flight
+        self._wait_for_stream = wait_for_stream
+        self._on_trouble = on_trouble
         # The server compares ids over the whole stream: nobody must guess ours, or theirs would swallow our message.
         self._id_prefix = secrets.token_hex(8)
         self._inbox = f"{options.inbox_prefix}.{secrets.token_hex(11)}"
@@ -99,23 +111,47 @@ class Publisher:
         self._numbers = itertools.count()
         self._wake = asyncio.Event()
         self._subscribed: TolerantClient | None = None
+        # The connection that what is in flight was sent on; after a reconnect all of it is sent again, in order.
+        self._sent_on: tuple[TolerantClient, int] | None = None
         self._acked_once = False
         self._deaf = ""
         self._tasks: list[asyncio.Task[None]] = []
 
-    def connect(self, *, wait: bool = False) -> Self:
+    def connect(self, *, wait: bool = False, unless: threading.Event | None = None) -> Self:
         """Connect.
 
         Args:
             wait: keep trying until a server answers; otherwise raise at the first failure.
+            unless: once it is set, nobody waits for an answer any more.
 
         Raises:
-            NatsUnavailable: no server answered or let us in (only with `wait=False`).
+            NatsUnavailable: no server answered or let us in (only with `wait=False`), or `unless` was set.
         """
-        self._connection.connect(wait=wait)
+        self._connection.connect(wait=wait, unless=unless)
         self._connection.run(self._start())
         self._open = True
         return self
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up at this moment."""
+        return self._open and self._connection.is_connected
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages wait for their acknowledgement."""
+        return self._count
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `publish_soon` would take a small message at once."""
+        with self._room:
+            return self._has_room(0)
+
+    @property
+    def max_payload(self) -> int:
+        """How many bytes the server takes, headers included, as far as it has said."""
+        return self._connection.client.max_payload
 
     def publish(
         self, subject: str, payload: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
@@ -186,6 +222,7 @@ class Publisher:
 
     async def _start(self) -> None:
         await self._subscribe()
+        self._sent_on = self._connected_as()
         self._loop = asyncio.get_running_loop()
         self._tasks = [self._loop.create_task(self._send_new()), self._loop.create_task(self._watch())]
 
@@ -211,7 +248,17 @@ class Publisher:
         if self._subscribed is not self._connection.client:
             await self._subscribe()
         self._unsent = deque(self._in_flight)
+        self._sent_on = self._connected_as()
         self._wake.set()
+
+    def _connected_as(self) -> tuple[TolerantClient, int]:
+        client = self._connection.client
+        return client, client.stats["reconnects"]
+
+    @property
+    def _may_send(self) -> bool:
+        # Connected again, and not told of it yet: what is in flight comes first.
+        return self._connection.is_connected and self._sent_on == self._connected_as()
 
     def _take_new(self) -> None:
         with self._room:
@@ -229,7 +276,7 @@ class Publisher:
             self._wake.clear()
             self._take_new()
             # What is left over for want of a connection is sent after the reconnect.
-            while self._unsent and self._connection.is_connected:
+            while self._unsent and self._may_send:
                 await self._send(self._unsent.popleft())
 
     async def _send(self, inbox: str) -> None:
@@ -263,10 +310,17 @@ class Publisher:
         now = time.monotonic()
         if isinstance(outcome, PubAck):
             self._acked_once = True
+            if message.tries > 1:
+                outcome = msgspec.structs.replace(outcome, retried=True)
         elif isinstance(outcome, NoStream):
-            again = self._acked_once or now - message.first_sent_at < NO_STREAM_GRACE_S
+            patient = self._acked_once or now - message.first_sent_at < NO_STREAM_GRACE_S
+            again = patient or self._wait_for_stream
+            if not patient:
+                self._on_trouble(outcome)
         if isinstance(outcome, PublishError) and again:
             message.problem = outcome
+            if not isinstance(outcome, NoStream):
+                self._on_trouble(outcome)
             message.retry_at = now + RETRY_REFUSED_S
         else:
             self._settle(inbox, outcome)
@@ -275,6 +329,7 @@ class Publisher:
         """Take the server's complaint that something is not permitted: it answers no message with it."""
         text = str(error)
         if "permissions violation" not in text.lower():
+            self._on_trouble(error)
             return
         # nats-py has put it in small letters.
         for inbox, message in list(self._in_flight.items()):
@@ -293,7 +348,7 @@ class Publisher:
             for inbox, message in list(self._in_flight.items()):
                 if now >= message.deadline:
                     self._settle(inbox, self._gave_up(message))
-                elif now >= message.retry_at and self._connection.is_connected:
+                elif now >= message.retry_at and self._may_send and not self._unsent:
                     await self._send(inbox)
 
     def _gave_up(self, message: _Outgoing) -> PublishError:

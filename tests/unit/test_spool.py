@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pytest
+
+from connectors.spool import Parcel, Spool, SpoolError
+
+ROOM = 1024 * 1024
+
+
+def parcel(number: int, size: int = 10) -> Parcel:
+    return Parcel("workflow.x", b"p" * size, f"m-{number}", "events.jsonl", number, counts=True)
+
+
+def taken(spool: Spool) -> list[int]:
+    found = []
+    while entry := spool.take():
+        found.append(entry[1].line)
+    return found
+
+
+@pytest.fixture(params=["disk", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    return tmp_path / "spool" if request.param == "disk" else None
+
+
+def test_what_is_put_in_comes_out_in_order(folder: Path | None) -> None:
+    spool = Spool(folder, ROOM)
+    assert spool.is_empty
+    for number in range(100):
+        assert spool.append(parcel(number))
+        if number % 7 == 0:
+            assert spool.take()
+    assert taken(spool) == list(range(15, 100))
+    assert spool.take() is None
+    assert not spool.is_empty
+
+
+def test_it_takes_no_more_than_it_may_and_more_once_something_is_done(folder: Path | None) -> None:
+    spool = Spool(folder, ROOM)
+    kept = 0
+    while spool.append(parcel(kept, 1000)):
+        kept += 1
+    assert 900 < kept < ROOM / 1000
+    assert spool.size <= ROOM
+    for _ in range(200):
+        entry = spool.take()
+        assert entry
+        spool.done(entry[0])
+    assert spool.append(parcel(kept, 1000))
+    assert taken(spool) == list(range(200, kept + 1))
+
+
+def test_a_queue_that_is_used_for_long_stays_small(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(20_000):
+        assert spool.append(parcel(number, 500))
+        entry = spool.take()
+        assert entry
+        assert entry[1].line == number
+        spool.done(entry[0])
+    assert spool.is_empty
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < ROOM
+
+
+def test_a_later_process_gets_what_was_not_done(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(3000):
+        spool.append(parcel(number, 300))
+    tickets = [entry[0] for _ in range(1000) if (entry := spool.take())]
+    for ticket in reversed(tickets[:500]):
+        spool.done(ticket)
+    spool.checkpoint()
+    # Killed: nothing was closed.
+    recovered: list[Parcel] = []
+    later = Spool(tmp_path, ROOM, recovered=recovered.append)
+    assert [parcel.line for parcel in recovered] == list(range(500, 3000))
+    assert taken(later) == list(range(500, 3000))
+
+
+def test_what_is_done_out_of_order_is_kept_until_all_before_it_is_done(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(3):
+        spool.append(parcel(number))
+    first, second, third = (entry[0] for _ in range(3) if (entry := spool.take()))
+    spool.done(third)
+    spool.done(first)
+    spool.checkpoint()
+    assert taken(Spool(tmp_path, ROOM)) == [1, 2]
+    spool.done(second)
+    spool.checkpoint()
+    assert taken(Spool(tmp_path, ROOM)) == []
+
+
+@pytest.mark.parametrize("cut", [1, 7, 12, 30])
+def test_a_parcel_that_was_not_written_to_its_end_is_left_out(tmp_path: Path, cut: int) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(3):
+        spool.append(parcel(number, 50))
+    file = tmp_path / "00000000.spool"
+    file.write_bytes(file.read_bytes()[:-cut])
+    later = Spool(tmp_path, ROOM)
+    assert later.append(parcel(9))
+    assert taken(later) == [0, 1, 9]
+
+
+def test_garbage_is_left_out(tmp_path: Path) -> None:
+    Spool(tmp_path, ROOM).append(parcel(0))
+    with (tmp_path / "00000000.spool").open("ab") as file:
+        file.write(b"\xff" * 100)
+    (tmp_path / "head").write_bytes(b"no")
+    assert taken(Spool(tmp_path, ROOM)) == [0]
+
+
+def test_what_was_taken_can_be_given_back(folder: Path | None) -> None:
+    spool = Spool(folder, ROOM)
+    for number in range(5):
+        spool.append(parcel(number))
+    entries = [spool.take() for _ in range(3)]
+    assert entries[0]
+    spool.done(entries[0][0])
+    assert [parcel.line for parcel in spool.give_back()] == [1, 2, 3, 4]
+    assert taken(spool) == [1, 2, 3, 4]
+
+
+def test_a_parcel_larger_than_what_is_read_at_once_comes_whole(folder: Path | None) -> None:
+    spool = Spool(folder, 10 * ROOM)
+    for number, size in enumerate((10, 3_000_000, 10, 500_000)):
+        assert spool.append(parcel(number, size))
+    sizes = []
+    while entry := spool.take():
+        sizes.append(len(entry[1].payload))
+    assert sizes == [10, 3_000_000, 10, 500_000]
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolError, match=r"file/spool: Not a directory$"):
+        Spool(tmp_path / "file" / "spool", ROOM)
