@@ -1,4 +1,4 @@
-"""A crowd of clients of one live stream in one loop: cheap enough that a thousand of them measure the web, not themselves."""
+"""A crowd of clients of one live stream in one loop, cheap enough that a thousand measure the web, not themselves."""
 
 import re
 import resource

@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.settings import Settings
     from web import api, headers, health, pages, problems, reading
     from web.access import check_access
+    from web.history import History
     from web.link import Link
     from web.live import Hub
     from web.queries import Reader
@@ -42,7 +43,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     link = Link(nats_options(settings, "agent-comms-web"))
 
     app = Flask(__name__)
-    app.extensions["reader"] = Reader(conninfo(settings, "agent-comms-web"), stale_after)
+    app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after)
+    app.extensions["history"] = History(reader)
     app.extensions["hub"] = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["link"] = link
     app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link)

@@ -3,13 +3,13 @@
 from contextlib import suppress
 from typing import cast
 
-import psycopg
 from flask import Blueprint, Response, current_app, request
 
 from web import parameters
+from web.frame import SSE, SSE_WITH_HTML
+from web.history import UNANSWERED, History
 from web.live import Hub
 from web.peer import Peer
-from web.queries import Reader
 from web.stream import MessageStream, Pace, RunStream, Start, Stream
 
 bp = Blueprint("api", __name__, url_prefix="/api/agents")
@@ -25,9 +25,9 @@ def events() -> Response:
     """Stream the messages of a run or of the general channel: the newest of what was said, then what is being said."""
     scope, run = parameters.scope()
     limit = parameters.limit(MESSAGES, MOST_HISTORY)
-    with_html = parameters.flag("html")
+    form = SSE_WITH_HTML if parameters.flag("html") else SSE
     start = _start()
-    stream = MessageStream(_hub(), _reader(), _pace(), start, scope=scope, run=run, limit=limit, with_html=with_html)
+    stream = MessageStream(_hub(), _history(), _pace(), start, form, scope=scope, run=run, limit=limit)
     return _answer(start, stream)
 
 
@@ -36,7 +36,7 @@ def run_events() -> Response:
     """Stream the runs that change, each with its fragment of the list."""
     namespace = parameters.text("workflowNamespace")
     start = _start()
-    return _answer(start, RunStream(_hub(), _reader(), _pace(), start, namespace=namespace))
+    return _answer(start, RunStream(_hub(), _history(), _pace(), start, SSE_WITH_HTML, namespace=namespace))
 
 
 def _start() -> Start:
@@ -47,8 +47,8 @@ def _start() -> Start:
     head = None
     if _hub().stale_since is None:
         # Without Postgres the stream finds out when it is back.
-        with suppress(psycopg.OperationalError):
-            head = _reader().head()
+        with suppress(*UNANSWERED):
+            head = _history().head()
     if head is not None and (gap or (cursor is not None and cursor > head)):
         return Start(head, gap=True, head=head)
     return Start(cursor, gap=gap, head=head)
@@ -67,8 +67,8 @@ def _hub() -> Hub:
     return cast("Hub", current_app.extensions["hub"])
 
 
-def _reader() -> Reader:
-    return cast("Reader", current_app.extensions["reader"])
+def _history() -> History:
+    return cast("History", current_app.extensions["history"])
 
 
 def _pace() -> Pace:

@@ -2,8 +2,9 @@
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
@@ -13,7 +14,6 @@ from web.render import message_html, run_html
 
 log = logging.getLogger(__name__)
 
-COMMENT = b":\n\n"
 # What is written at once: enough to be cheap, little enough to see that a client still reads.
 PIECE_BYTES = 64 * 1024
 
@@ -29,31 +29,25 @@ class Item:
         born: when it was stored; None for a run.
     """
 
-    __slots__ = ("_frame", "_frame_with_html", "_html", "born", "data", "seq")
+    __slots__ = ("_frames", "_html", "born", "data", "seq")
 
     def __init__(self, seq: int, data: bytes, html: Callable[[], str], born: datetime | None = None) -> None:
         self.seq = seq
         self.data = data
         self.born = born
         self._html = html
-        self._frame: bytes | None = None
-        self._frame_with_html: bytes | None = None
+        self._frames: dict[Hashable, bytes] = {}
 
-    def frame(self, *, with_html: bool) -> bytes:
-        """Return the server-sent event, with the key `html` in its data where that is asked for.
+    def frame(self, form: "Form") -> bytes:
+        """Return what is written of it; empty where it cannot be made."""
+        if form.shared is None:
+            return form.item(self)
+        if form.shared not in self._frames:
+            self._frames[form.shared] = form.item(self)
+        return self._frames[form.shared]
 
-        Empty where the fragment cannot be made.
-        """
-        if with_html:
-            if self._frame_with_html is None:
-                html = self._rendered()
-                self._frame_with_html = html and _frame(self.seq, self.data[:-1] + b',"html":' + html + b"}")
-            return self._frame_with_html
-        if self._frame is None:
-            self._frame = _frame(self.seq, self.data)
-        return self._frame
-
-    def _rendered(self) -> bytes:
+    def html(self) -> bytes:
+        """Return its fragment of the page as JSON text; empty where it cannot be made."""
         try:
             return _encode(self._html())
         except Exception:
@@ -72,6 +66,65 @@ def run_item(run: RunRow, seq: int) -> Item:
     return Item(seq, _encode({"run": run}), lambda: run_html(run))
 
 
+class Form(Protocol):
+    """How a connection writes what it has to say.
+
+    Attributes:
+        shared: connections whose forms have the same write the same bytes; None where nobody else's form is alike.
+    """
+
+    shared: Hashable
+
+    def item(self, item: Item) -> bytes:
+        """Return an event or run; empty where it cannot be written."""
+
+    def control(self, name: str, cursor: int | None, data: object) -> bytes:
+        """Return word of the stream itself, which repeats its cursor."""
+
+    def beat(self) -> bytes:
+        """Return a sign of life; empty where the connection has another."""
+
+    def retry(self, least: float, most: float) -> bytes:
+        """Tell the client when to come again, in seconds; empty where it has to know."""
+
+
+class ServerSentEvents:
+    """Server-sent events.
+
+    Args:
+        with_html: the data holds each item's fragment of the page too.
+    """
+
+    def __init__(self, *, with_html: bool) -> None:
+        self.shared: Hashable = ("sse", with_html)
+        self._with_html = with_html
+
+    def item(self, item: Item) -> bytes:
+        """Return an event."""
+        if not self._with_html:
+            return _event(item.seq, item.data)
+        html = item.html()
+        return html and _event(item.seq, item.data[:-1] + b',"html":' + html + b"}")
+
+    def control(self, name: str, cursor: int | None, data: object) -> bytes:
+        """Return an event with a name."""
+        # Without a cursor there is no id: an empty one would have the client forget its own.
+        head = f"event: {name}\n".encode()
+        return b"%bdata: %b\n\n" % (head, _encode(data)) if cursor is None else _event(cursor, _encode(data), head)
+
+    def beat(self) -> bytes:
+        """Return a comment."""
+        return b":\n\n"
+
+    def retry(self, least: float, most: float) -> bytes:
+        """Have the client wait a random while before it comes again, so that not all come at once."""
+        return b"retry: %d\n\n" % random.randint(int(least * 1000), int(most * 1000))  # noqa: S311  # no secret
+
+
+SSE = ServerSentEvents(with_html=False)
+SSE_WITH_HTML = ServerSentEvents(with_html=True)
+
+
 class Chunk:
     """Items that go to a client together, shared by all clients that watch the same.
 
@@ -80,12 +133,13 @@ class Chunk:
         size: bytes of JSON.
     """
 
-    __slots__ = ("_pieces", "items", "size")
+    __slots__ = ("_pieces", "_wire", "items", "size")
 
     def __init__(self, items: list[Item]) -> None:
         self.items = items
         self.size = sum(len(item.data) for item in items)
-        self._pieces: dict[bool, list[bytes]] = {}
+        self._pieces: dict[Hashable, list[bytes]] = {}
+        self._wire: dict[Hashable, bytes] = {}
 
     def later_than(self, cursor: int) -> "Chunk | None":
         """Return what of it comes after a cursor; None where nothing does."""
@@ -94,26 +148,28 @@ class Chunk:
         later = [item for item in self.items if item.seq > cursor]
         return Chunk(later) if later else None
 
-    def pieces(self, *, with_html: bool) -> list[bytes]:
+    def pieces(self, form: Form) -> list[bytes]:
         """Return the bytes to write, joined to pieces of a good size."""
-        if with_html not in self._pieces:
-            self._pieces[with_html] = list(_join(item.frame(with_html=with_html) for item in self.items))
-        return self._pieces[with_html]
+        if form.shared is None:
+            return list(_join(item.frame(form) for item in self.items))
+        if form.shared not in self._pieces:
+            self._pieces[form.shared] = list(_join(item.frame(form) for item in self.items))
+        return self._pieces[form.shared]
+
+    def wire(self, form: Form, encode: Callable[[bytes], bytes]) -> bytes:
+        """Return all of it as it stands on the wire.
+
+        Args:
+            form: one that is shared.
+            encode: the transfer coding of a piece.
+        """
+        key = form.shared, encode
+        if key not in self._wire:
+            self._wire[key] = b"".join(map(encode, self.pieces(form)))
+        return self._wire[key]
 
 
-def control(name: str, cursor: int | None, data: object) -> bytes:
-    """Return a control event, which repeats the stream's cursor."""
-    # Without a cursor there is no id: an empty one would have the client forget its own.
-    head = f"event: {name}\n".encode()
-    return b"%bdata: %b\n\n" % (head, _encode(data)) if cursor is None else _frame(cursor, _encode(data), head)
-
-
-def retry(least: float, most: float) -> bytes:
-    """Tell the client to wait a random time in seconds before it comes again, so that not all come at once."""
-    return b"retry: %d\n\n" % random.randint(int(least * 1000), int(most * 1000))  # noqa: S311  # no secret
-
-
-def _frame(cursor: int, data: bytes, head: bytes = b"") -> bytes:
+def _event(cursor: int, data: bytes, head: bytes = b"") -> bytes:
     return b"%bid: %b\ndata: %b\n\n" % (head, str(cursor).encode(), data)
 
 

@@ -16,12 +16,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-from psycopg import Connection
 
 from flows.message import Event
 from web.mailbox import Mailbox
 from web.metrics import SUBSCRIBERS
-from web.pool import begin_session
+from web.pool import Connection
 from web.queries import Key, Scope, newest_seq, read_runs, tail
 from web.watchers import Watchers
 
@@ -40,7 +39,10 @@ SWEEP_S = 1.0
 LEAST_BACKOFF_S = 0.1
 MOST_BACKOFF_S = 2.0
 # A tailer that has been silent for so long hangs: Postgres took its question and doesn't answer.
-HANGS_S = 10.0
+HANGS_S = 5.0
+# A hand-out that takes long is followed by a rest as long, so that others get a turn and the next one carries more.
+LEAST_REST_S = 0.001
+MOST_REST_S = 0.02
 CLOSE_S = 3.0
 
 
@@ -135,7 +137,7 @@ class Hub:
         backoff = LEAST_BACKOFF_S
         while not self._stopping.is_set():
             try:
-                with psycopg.connect(self._conninfo, autocommit=True) as connection:
+                with Connection.open(self._conninfo) as connection:
                     self._begin(connection)
                     backoff = LEAST_BACKOFF_S
                     self._follow(connection)
@@ -148,7 +150,6 @@ class Hub:
             backoff = min(2 * backoff, MOST_BACKOFF_S)
 
     def _begin(self, connection: Connection) -> None:
-        begin_session(connection)
         connection.execute(f"LISTEN {CHANNEL}")
         newest = newest_seq(connection)
         # Smaller than what was handed out: the database is another one than before.
@@ -188,11 +189,14 @@ class Hub:
         self._heard = time.monotonic()
 
     def _hand_out(self, events: list[Event]) -> None:
+        began = time.monotonic()
         touched = self._watchers.hand_out(events)
         if self._watchers.want_runs:
             self._touched.update(dict.fromkeys(touched))
         self._head = events[-1].seq
         self._heard = time.monotonic()
+        if self._heard - began > LEAST_REST_S:
+            self._stopping.wait(min(self._heard - began, MOST_REST_S))
 
     def _jump(self, head: int) -> None:
         self._head = head

@@ -1,8 +1,11 @@
 """What the web process measures, in a registry of its own."""
 
+import time
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from web.frame import Chunk
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -17,3 +20,10 @@ ROW_TO_CLIENT = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=REGISTRY,
 )
+
+
+def note_delay(chunk: Chunk) -> None:
+    """Note how old the oldest message of a chunk is that was just handed over."""
+    born = chunk.items[0].born
+    if born is not None:
+        ROW_TO_CLIENT.observe(max(0.0, time.time() - born.timestamp()))

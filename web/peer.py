@@ -1,6 +1,7 @@
 """The other end of a live connection."""
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,21 +16,47 @@ class Peer:
 
     Args:
         environ: the WSGI request's.
+
+    Attributes:
+        encode: the transfer coding that the server gives each piece of this answer.
+        is_prompt: whether `send_now` may be used.
     """
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self._socket: socket.socket | None = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+        # Under gevent the one that never waits lies inside the one that does.
+        self._raw: socket.socket | None = getattr(self._socket, "_sock", self._socket)
+        self.encode: Callable[[bytes], bytes] = _chunk if environ.get("SERVER_PROTOCOL") == "HTTP/1.1" else _plain
+        # Whether another server would give the answer this coding is not known here.
+        self.is_prompt = "gunicorn.socket" in environ and not isinstance(self._socket, ssl.SSLSocket)
 
-    def stream(self, frames: Callable[[Callable[[], None]], Iterator[bytes]]) -> Iterator[bytes]:
-        """Yield a stream's bytes; the connection ends with it.
-
-        Args:
-            frames: is given what ends the connection, though it is stuck in a write.
-        """
+    def stream(self, frames: Callable[["Peer"], Iterator[bytes]]) -> Iterator[bytes]:
+        """Yield a stream's bytes; the connection ends with it."""
         self._bound()
-        yield from frames(self.cut)
+        yield from frames(self)
         # Nothing more is read, or the server would wait for a next request and its end for that.
         self._shut(socket.SHUT_RD)
+
+    def send_now(self, data: bytes) -> memoryview | None:
+        """Send what the kernel takes at once, while the stream writes nothing; return what is left, if anything is.
+
+        It goes past the server, so `data` has the transfer coding of `encode`.
+
+        Raises:
+            OSError: the client is gone.
+        """
+        if self._raw is None:
+            return memoryview(data)
+        try:
+            sent = self._raw.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        return None if sent == len(data) else memoryview(data)[sent:]
+
+    def send_rest(self, rest: memoryview) -> None:
+        """Send what `send_now` has left; waits for the client."""
+        if self._socket is not None:
+            self._socket.sendall(rest)
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -46,3 +73,11 @@ class Peer:
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(how)
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def _plain(piece: bytes) -> bytes:
+    return piece

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Self, TypeVar
 
-from psycopg import Connection
+import psycopg
+from psycopg.waiting import Ready
 from psycopg_pool import ConnectionPool
 
 T = TypeVar("T")
@@ -14,6 +15,8 @@ SIZE = 8
 WAIT_S = 2.0
 RECONNECT_S = 1.0
 FRESH_S = 1.0
+# Postgres ends a statement after 5 s by itself; one that doesn't is frozen, or the way to it is cut.
+ANSWER_S = 6.0
 
 SESSION = b"""
     SET timezone = 'UTC';
@@ -24,15 +27,48 @@ SESSION = b"""
 """
 
 
+class Connection(psycopg.Connection[Any]):
+    """Waits for an answer only so long, however Postgres fails; and knows when it was last seen to work."""
+
+    worked_at = 0.0
+
+    @classmethod
+    def open(cls, conninfo: str) -> Self:
+        """Connect, outside of transactions, and set what every connection of the web keeps to."""
+        connection = cls.connect(conninfo, autocommit=True)
+        try:
+            begin_session(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
+        """Wait for an answer.
+
+        Raises:
+            psycopg.OperationalError: none came; the connection is closed.
+        """
+        return super().wait(self._within(gen, time.monotonic() + ANSWER_S), *args, **options)
+
+    def _within(self, gen: Generator[Any, Any, T], deadline: float) -> Generator[Any, Any, T]:
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready == Ready.NONE and time.monotonic() > deadline:
+                    self.close()
+                    message = f"no answer within {ANSWER_S:g} s"
+                    raise psycopg.OperationalError(message)
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+
+
 def begin_session(connection: Connection) -> None:
     """Set what every connection of the web keeps to."""
     connection.execute(SESSION)
-
-
-class _Connection(Connection):
-    """Knows when it was last seen to work."""
-
-    worked_at = 0.0
 
 
 class Pool:
@@ -46,7 +82,7 @@ class Pool:
         self._opening = threading.Lock()
         self._pool = ConnectionPool(
             conninfo,
-            connection_class=_Connection,
+            connection_class=Connection,
             min_size=1,
             max_size=SIZE,
             timeout=WAIT_S,
@@ -79,7 +115,7 @@ class Pool:
         self._pool.close()
 
 
-def _check(connection: _Connection) -> None:
+def _check(connection: Connection) -> None:
     # One that has just worked needs none: a question more for each of a thousand who come at once would make them wait.
     if time.monotonic() - connection.worked_at > FRESH_S:
         ConnectionPool.check_connection(connection)

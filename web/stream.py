@@ -8,24 +8,26 @@ Its cursor only grows, so a client that comes back with its last id goes on ther
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
-import psycopg
 from msgspec import Struct
 
-from web.frame import COMMENT, Chunk, control, message_item, retry, run_item
+from web.frame import Chunk, Form, run_item
+from web.history import UNANSWERED, History
 from web.live import Hub
-from web.mailbox import Mailbox
-from web.metrics import ROW_TO_CLIENT
-from web.queries import Reader, Scope
+from web.mailbox import Express, Mailbox
+from web.metrics import note_delay
+from web.peer import Peer
+from web.queries import Scope
 
-PAGE = 1_000
 # Whoever watches the list of runs and is so many messages behind is told to load it again.
 RUNS_BEHIND = 5_000
 RETRY_S = (1.0, 3.0)
 # After a shutdown everybody comes at once.
 RETRY_AFTER_DRAIN_S = (1.0, 5.0)
 AGAIN_S = 1.0
+# A stream that is about to wait for Postgres has said before that it is alive, no longer ago than this.
+FRESH_S = 1.0
 # Postgres may be busy; one that has given a stream no answer for so long is away.
 BUSY_S = 5.0
 
@@ -35,6 +37,11 @@ class Pace(Struct, frozen=True):
 
     heartbeat: float
     lifetime: float
+
+    @property
+    def beat(self) -> float:
+        """How long a stream waits before it says so: a little less, since it has to reach the client too."""
+        return 0.9 * self.heartbeat
 
     def deadline(self) -> float:
         """Return when a stream that begins now ends: a random while, so that not all end together."""
@@ -61,20 +68,20 @@ class Stream(ABC):
 
     Args:
         hub: hands out what is new.
-        reader: reads what is stored.
+        history: reads what is stored.
         pace: see there.
         start: see there.
-        with_html: the data of each event holds its fragment of the page too.
+        form: how it is written.
     """
 
-    def __init__(self, hub: Hub, reader: Reader, pace: Pace, start: Start, *, with_html: bool = False) -> None:
+    def __init__(self, hub: Hub, history: History, pace: Pace, start: Start, form: Form) -> None:
         self.hub = hub
-        self.reader = reader
+        self.history = history
         self.cursor = start.cursor
         self._pace = pace
         self._gap = start.gap
         self._head = start.head
-        self._with_html = with_html
+        self._form = form
         self._stale = False
         self._failing_since: float | None = None
 
@@ -91,52 +98,74 @@ class Stream(ABC):
     def unread(self, chunk: Chunk) -> Chunk | None:
         """Return what of a chunk has not been sent yet."""
 
-    def frames(self, on_cut: Callable[[], None]) -> Iterator[bytes]:
-        """Return the stream's bytes.
-
-        Args:
-            on_cut: ends the connection, though it is stuck in a write.
-        """
+    def frames(self, peer: Peer) -> Iterator[bytes]:
+        """Return the stream's bytes, save those that it sends to the peer past its reader."""
         deadline = self._pace.deadline()
-        with self.hub.mailbox(on_cut) as mailbox:
+        with self.hub.mailbox(peer.cut) as mailbox:
             # gunicorn sends the head with the first bytes only.
-            yield retry(*RETRY_S) + COMMENT
+            yield self._form.retry(*RETRY_S) + self._form.beat()
             commented = time.monotonic()
             behind = True
             while True:
                 if behind:
+                    if time.monotonic() - commented > FRESH_S:
+                        yield self._form.beat()
+                        commented = time.monotonic()
                     behind = yield from self._tried(mailbox)
                 yield from self._tell_staleness()
-                due = commented + self._pace.heartbeat - time.monotonic()
-                mail = mailbox.take(max(0.0, min(due, AGAIN_S * random.uniform(0.5, 1.0)) if behind else due))  # noqa: S311
+                due = commented + self._pace.beat - time.monotonic()
+                if behind:
+                    due = min(due, AGAIN_S * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+                mail = mailbox.take(max(0.0, due), None if behind or self.waiting else self._express(peer))
+                if mail.rest is not None:
+                    peer.send_rest(mail.rest)
+                    mailbox.touch()
                 if mail.ended or time.monotonic() > deadline:
                     break
                 behind = behind or mail.lapsed or self.waiting
                 if not behind:
                     yield from self._write_live(mailbox, mail.chunks)
-                if time.monotonic() >= commented + self._pace.heartbeat:
-                    yield COMMENT
+                if time.monotonic() >= commented + self._pace.beat:
+                    yield self._form.beat()
                     commented = time.monotonic()
-            yield retry(*(RETRY_AFTER_DRAIN_S if self.hub.draining else RETRY_S))
+            yield self._form.retry(*(RETRY_AFTER_DRAIN_S if self.hub.draining else RETRY_S))
 
     def head(self) -> int:
         """Return what was stored when the stream began."""
         if self._head is None:
-            self._head = self.reader.head()
+            self._head = self.history.head()
         return self._head
 
     def write(self, mailbox: Mailbox, chunk: Chunk) -> Iterator[bytes]:
         """Write a chunk and move the cursor."""
-        for piece in chunk.pieces(with_html=self._with_html):
+        for piece in chunk.pieces(self._form):
             yield piece
             mailbox.touch()
+        self._move(chunk)
+
+    def _move(self, chunk: Chunk) -> None:
         self.cursor = max(self.cursor or 0, chunk.items[-1].seq)
+
+    def _express(self, peer: Peer) -> Express | None:
+        """Return what sends a chunk from where the hub hands it out: no switch to this connection, and no copy."""
+        if not peer.is_prompt or self._form.shared is None:
+            return None
+
+        def send(chunk: Chunk) -> memoryview | None:
+            unread = self.unread(chunk)
+            if unread is None:
+                return None
+            rest = peer.send_now(unread.wire(self._form, peer.encode))
+            self._move(unread)
+            return rest
+
+        return send
 
     def _tried(self, mailbox: Mailbox) -> Generator[bytes, None, bool]:
         """Catch up; return whether that failed."""
         try:
             yield from self._start_over(mailbox)
-        except psycopg.Error:
+        except UNANSWERED:
             self._failing_since = self._failing_since or time.monotonic()
             return True
         self._failing_since = None
@@ -148,12 +177,12 @@ class Stream(ABC):
             self.cursor = self.head()
         elif self.cursor is not None and self.cursor > (self.hub.head or 0):
             # Another process may be ahead of this one; else the database is not the one that gave the id.
-            head = self.reader.head()
+            head = self.history.head()
             if self.cursor > head:
                 self.cursor, self._gap = head, True
         if self._gap:
             self._gap = False
-            yield control("gap", self.cursor, {"resumed_from": self.cursor})
+            yield self._form.control("gap", self.cursor, {"resumed_from": self.cursor})
         yield from self.catch_up(mailbox)
 
     def _write_live(self, mailbox: Mailbox, chunks: Iterable[Chunk]) -> Iterator[bytes]:
@@ -161,16 +190,14 @@ class Stream(ABC):
             unread = self.unread(chunk)
             if unread:
                 yield from self.write(mailbox, unread)
-                born = unread.items[0].born
-                if born:
-                    ROW_TO_CLIENT.observe(max(0.0, time.time() - born.timestamp()))
+                note_delay(unread)
 
     def _tell_staleness(self) -> Iterator[bytes]:
         unanswered = self._failing_since is not None and time.monotonic() - self._failing_since > BUSY_S
         stale = unanswered or self.hub.stale_since is not None
         if stale != self._stale:
             self._stale = stale
-            yield control("stale", self.cursor, {"stale": stale, "since": self.hub.stale_since})
+            yield self._form.control("stale", self.cursor, {"stale": stale, "since": self.hub.stale_since})
 
 
 class MessageStream(Stream):
@@ -186,16 +213,16 @@ class MessageStream(Stream):
     def __init__(
         self,
         hub: Hub,
-        reader: Reader,
+        history: History,
         pace: Pace,
         start: Start,
+        form: Form,
         *,
         scope: Scope,
         run: str | None,
         limit: int,
-        with_html: bool,
     ) -> None:
-        super().__init__(hub, reader, pace, start, with_html=with_html)
+        super().__init__(hub, history, pace, start, form)
         self._wanted = scope
         self._run = run
         self._limit = limit
@@ -216,20 +243,20 @@ class MessageStream(Stream):
             return
         scope = self._scope or self._wanted
         if self.cursor is None:
-            self.cursor = self.reader.cursor_before(scope, self._limit, self.head())
+            self.cursor = self.history.cursor_before(scope, self._limit, self.head())
         more = True
         while more and not mailbox.ended:
-            events, more = self.reader.stretch(scope, self.cursor, PAGE)
-            if events:
-                yield from self.write(mailbox, Chunk([message_item(event) for event in events]))
+            chunk, more = self.history.after(scope, self.cursor)
+            if chunk:
+                yield from self.write(mailbox, chunk)
 
     def _find(self, mailbox: Mailbox) -> bool:
-        found = self.reader.resolve(self._wanted, self._run)
+        found = self.history.resolve(self._wanted, self._run)
         if found is None:
             name = self._run or self._wanted.workflow_uid or self._wanted.workflow_name or ""
             self.hub.await_run(mailbox, name, self._wanted.workflow_namespace)
             # Once more, since it could have appeared between the two.
-            found = self.reader.resolve(self._wanted, self._run)
+            found = self.history.resolve(self._wanted, self._run)
         if found is None:
             # Whatever this run is going to say comes after what was stored.
             self.cursor = self.head() if self.cursor is None else self.cursor
@@ -247,8 +274,10 @@ class RunStream(Stream):
         namespace: only its runs.
     """
 
-    def __init__(self, hub: Hub, reader: Reader, pace: Pace, start: Start, *, namespace: str | None) -> None:
-        super().__init__(hub, reader, pace, start, with_html=True)
+    def __init__(
+        self, hub: Hub, history: History, pace: Pace, start: Start, form: Form, *, namespace: str | None
+    ) -> None:
+        super().__init__(hub, history, pace, start, form)
         self._namespace = namespace
 
     def unread(self, chunk: Chunk) -> Chunk | None:
@@ -260,15 +289,14 @@ class RunStream(Stream):
         self.hub.watch_runs(mailbox, self._namespace)
         if self.cursor is None:
             self.cursor = self.head()
-        touched, reached = self.reader.touched_since(self.cursor, RUNS_BEHIND)
-        if touched is None:
-            self.cursor = reached
-            yield control("gap", reached, {"resumed_from": reached})
+        touched = self.history.runs_after(self.cursor, RUNS_BEHIND)
+        if touched.runs is None:
+            self.cursor = touched.reached
+            yield self._form.control("gap", touched.reached, {"resumed_from": touched.reached})
             return
-        keys = [key for key in touched if self._namespace in (None, key[0])]
-        runs = self.reader.runs_by_key(keys) if keys else []
+        runs = [run for run in touched.runs if self._namespace in (None, run.workflow_namespace)]
         if runs:
             # The cursor moves with the last of them only, lest a client that drops in between misses some.
             items = [run_item(run, self.cursor) for run in runs[:-1]]
-            yield from self.write(mailbox, Chunk([*items, run_item(runs[-1], reached)]))
-        self.cursor = reached
+            yield from self.write(mailbox, Chunk([*items, run_item(runs[-1], touched.reached)]))
+        self.cursor = touched.reached

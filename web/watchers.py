@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from flows.message import CHANNEL_RUN, Event
 from web.frame import Chunk, Item, message_item, run_item
 from web.mailbox import Mailbox
+from web.metrics import note_delay
 from web.queries import Key, RunRow, Scope
 
 
@@ -99,8 +100,9 @@ class Watchers:
                     self._wake_awaiting(event)
             for scope, items in batches.items():
                 chunk = Chunk(items)
-                for mailbox in self._by_scope[scope]:
-                    mailbox.put(chunk)
+                # One by one: each is to have it, and what `put` returns says only how.
+                if sum([mailbox.put(chunk) for mailbox in self._by_scope[scope]]):
+                    note_delay(chunk)
         return touched
 
     def hand_out_runs(self, runs: list[RunRow], seq: int) -> None:

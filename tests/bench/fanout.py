@@ -40,7 +40,7 @@ def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, sec
             _speak(writer, rate, 1)
         ours, theirs = multiprocessing.Pipe()
         watching = multiprocessing.get_context("spawn").Process(
-            target=_watch, args=(theirs, web.url, clients, number + WARM_UP), daemon=True
+            target=_watch, args=(theirs, web.url, clients, number + WARM_UP + 1), daemon=True
         )
         watching.start()
         assert ours.recv() == "watching"
@@ -52,7 +52,9 @@ def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, sec
         took, seen = ours.recv()
         watching.join()
         with psycopg.connect(database) as connection:
-            stored = [seq for (seq,) in connection.execute("SELECT seq FROM workflow_comms.agent_messages ORDER BY seq")]
+            stored = [
+                seq for (seq,) in connection.execute("SELECT seq FROM workflow_comms.agent_messages ORDER BY seq")
+            ]
     lost = sum(len(stored) - len(seqs) if seqs == stored[: len(seqs)] else len(stored) for seqs in seen)
     cuts = quantiles(took, n=100)
     return FanOut(clients, rate, cuts[49], cuts[98], lost, cpu)

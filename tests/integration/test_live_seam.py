@@ -12,7 +12,10 @@ import pytest
 from flows.message import Event
 from tests.waiting import wait_until
 from tests.writers import Writer
+from web.frame import SSE
+from web.history import History
 from web.live import Hub
+from web.peer import Peer
 from web.queries import Reader, Scope
 from web.stream import MessageStream, Pace, Start
 
@@ -68,9 +71,9 @@ class Listener:
     """Reads a stream as its connection does."""
 
     def __init__(self, hub: Hub, reader: Reader, start: Start, limit: int = 100) -> None:
-        self._frames = MessageStream(
-            hub, reader, PACE, start, scope=RUN, run=None, limit=limit, with_html=False
-        ).frames(on_cut=lambda: None)
+        stream = MessageStream(hub, History(reader), PACE, start, SSE, scope=RUN, run=None, limit=limit)
+        # Without a socket, so that all it has to say is read here.
+        self._frames = stream.frames(Peer({}))
         self.head = next(self._frames)
 
     def __enter__(self) -> "Listener":

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from connectors.loopback import HOST
@@ -18,7 +19,7 @@ from web.stream import Pace
 @pytest.fixture
 def server(database: str) -> Iterator[BaseWSGIServer]:
     app = create_app(Settings(database_url=database))
-    app.extensions["pace"] = Pace(heartbeat=0.2, lifetime=1.0)
+    app.extensions["pace"] = Pace(heartbeat=0.2, lifetime=60.0)
     server = make_server(HOST, 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -29,8 +30,15 @@ def server(database: str) -> Iterator[BaseWSGIServer]:
     server.server_close()
 
 
+def app(server: BaseWSGIServer) -> Flask:
+    found = server.app
+    assert isinstance(found, Flask)
+    return found
+
+
 def test_a_stream_ends_after_a_while_and_goes_on_where_it_was(server: BaseWSGIServer, database: str) -> None:
     url = f"http://{HOST}:{server.port}"
+    app(server).extensions["pace"] = Pace(heartbeat=0.2, lifetime=1.0)
     with Writer(database) as writer:
         writer.say("0")
         with Watcher(url, runId="run-1") as watcher:
@@ -61,7 +69,7 @@ def test_many_threads_share_one_hub(server: BaseWSGIServer, database: str) -> No
 
 def test_what_is_drained_ends_and_what_comes_later_ends_at_once(server: BaseWSGIServer) -> None:
     url = f"http://{HOST}:{server.port}"
-    hub = server.app.extensions["hub"]  # type: ignore[attr-defined]  # ours
+    hub = app(server).extensions["hub"]
     with Watcher(url, runId="run-1") as watcher:
         watcher.take_comments(1)
         hub.drain()

@@ -7,7 +7,7 @@ import pytest
 
 from flows.message import Event
 from web import frame
-from web.frame import Chunk, Item, control, message_item
+from web.frame import SSE, SSE_WITH_HTML, Chunk, Item, message_item
 
 
 def item(seq: int, content: str = "hello", kind: str = "message") -> Item:
@@ -37,13 +37,13 @@ def item(seq: int, content: str = "hello", kind: str = "message") -> Item:
 
 def written(chunk: Chunk, *, with_html: bool = False) -> list[str]:
     """Return the data lines of a chunk."""
-    text = b"".join(chunk.pieces(with_html=with_html)).decode()
+    text = b"".join(chunk.pieces(SSE_WITH_HTML if with_html else SSE)).decode()
     return [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
 
 
 def test_a_frame_is_one_line_of_data_whatever_was_said() -> None:
     said = "two\nlines\r\n\rand\u2028more"
-    (piece,) = Chunk([item(7, said)]).pieces(with_html=False)
+    (piece,) = Chunk([item(7, said)]).pieces(SSE)
     first, data, *rest = piece.decode().split("\n")
     assert first == "id: 7"
     assert json.loads(data.removeprefix("data: "))["content"] == said
@@ -52,7 +52,7 @@ def test_a_frame_is_one_line_of_data_whatever_was_said() -> None:
 
 def test_pieces_are_joined_to_a_good_size_in_order() -> None:
     chunk = Chunk([item(n, "x" * 1_000) for n in range(1, 201)])
-    pieces = chunk.pieces(with_html=False)
+    pieces = chunk.pieces(SSE)
     assert 1 < len(pieces) < 200
     assert max(map(len, pieces)) <= frame.PIECE_BYTES
     assert [json.loads(data)["seq"] for data in written(chunk)] == list(range(1, 201))
@@ -80,9 +80,9 @@ def test_a_message_that_cannot_be_rendered_is_left_out_of_the_pages_streams(
     assert [json.loads(data)["html"] for data in written(chunk, with_html=True)] == ["<p>1</p>", "<p>3</p>"]
     assert len(written(chunk)) == 3
     assert "message 2 cannot be rendered" in caplog.text
-    assert Chunk([item(2)]).pieces(with_html=True) == []
+    assert Chunk([item(2)]).pieces(SSE_WITH_HTML) == []
 
 
 def test_a_control_event_repeats_the_cursor() -> None:
-    assert control("stale", 5, {"stale": True}) == b'event: stale\nid: 5\ndata: {"stale":true}\n\n'
-    assert control("stale", None, {}) == b"event: stale\ndata: {}\n\n"
+    assert SSE.control("stale", 5, {"stale": True}) == b'event: stale\nid: 5\ndata: {"stale":true}\n\n'
+    assert SSE.control("stale", None, {}) == b"event: stale\ndata: {}\n\n"
