@@ -9,7 +9,7 @@ from psycopg import Connection, Cursor
 from psycopg.errors import UniqueViolation
 
 from connectors.conninfo import with_defaults
-from connectors.copy import CopyTable, Row, register_dumpers
+from connectors.copy import CopyTable, Row
 
 X = TypeVar("X")
 
@@ -119,9 +119,8 @@ class Store(Generic[X]):
             self._take_lock(cursor)
             unseen = table.insert_staged(cursor)
             for item, row in pairs:
-                key = table.key_of(row)
-                if key in unseen:
-                    unseen.remove(key)
+                if row.key in unseen:
+                    unseen.remove(row.key)
                     new.append(item)
             if new and self._destination.within:
                 self._destination.within(cursor, new)
@@ -141,7 +140,6 @@ class Store(Generic[X]):
         if self._connection is None:
             application = f"agent-comms {self._destination.table.name[1]}"
             connection = psycopg.connect(with_defaults(self._destination.conninfo, application), autocommit=True)
-            register_dumpers(connection)
             try:
                 self._destination.table.create_stage(connection)
             except BaseException:

@@ -17,7 +17,7 @@ from flows.dead_letter import DeadLetter, Reason
 from flows.message import Message
 from flows.normalize import normalize
 from flows.redact import Redactor
-from flows.storage import messages
+from flows.storage import Ready, messages, ready
 
 PAGE = 500
 
@@ -140,10 +140,10 @@ class Letters:
             return
         store = Store(messages(self._conninfo, redactor))
         try:
-            written = store.store([message for _, message in fit])
+            written = store.store([ready(message) for _, message in fit])
         finally:
             store.close()
-        refused = {id(message) for message in written.rejected}
+        refused = {id(item.message) for item in written.rejected if isinstance(item, Ready)}
         ids = [letter.id for letter, message in fit if id(message) not in refused]
         self._connection.execute(_statement("mark_letters_replayed"), {"ids": ids})
         came_to.stored += len(written.new)
