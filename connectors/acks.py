@@ -44,8 +44,12 @@ class JetStreamAcks:
         self._send(replies, ACK)
 
     def in_progress(self, replies: Sequence[str]) -> None:
-        """Tell the server that these messages are still being worked on; returns at once."""
-        self._send(replies, IN_PROGRESS)
+        """Tell the server that these messages are still being worked on; returns at once.
+
+        Said while there is a connection only: what waits for one would pile up with each repetition.
+        """
+        if self._connection is not None and self._connection.is_connected:
+            self._send(replies, IN_PROGRESS)
 
     def close(self) -> None:
         """Let the last user wait until the server has every ack, then disconnect."""

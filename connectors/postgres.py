@@ -11,7 +11,10 @@ from typing import Generic, Protocol, TypeVar
 import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from connectors.blame import in_one_line
+from connectors.keeper import Keeper
 from connectors.store import Destination, Store, Written
+from connectors.suspects import Suspect, Suspects
 
 log = logging.getLogger(__name__)
 X = TypeVar("X")
@@ -20,6 +23,7 @@ MIB = 1024 * 1024
 BACKOFF_S = (0.1, 5.0)
 # A third of JetStream's default ack wait of 30 s.
 IN_PROGRESS_EVERY_S = 10.0
+COMPLAIN_EVERY_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
@@ -47,11 +51,19 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     meanwhile is the next batch, so one message is written at once when it is quiet,
     and up to `batch_rows` or `batch_bytes` together when there is a backlog.
     A batch goes straight into the table; only one that meets a row which is there
-    already is done again by way of a staging table that leaves those out. A batch
-    that Postgres refuses for a reason of its data is halved until the culprit is
-    alone, and `reject` writes that one somewhere else. Any other failure (the server
-    away, full, read-only, a deadlock, a timeout) is nobody's fault: the batch is
-    tried again for ever, with backoff, and its messages are kept in progress.
+    already is done again by way of a staging table that leaves those out.
+
+    A failure of Postgres itself (away, full, read-only, a deadlock, a wait for a lock)
+    or of the whole set-up is nobody's fault: the batch is tried again for ever, with
+    backoff. Otherwise the batch is halved until the culprit is alone, and the others are
+    stored. What Postgres calls bad data is given to `reject` at once. What fails for a
+    reason that tells nothing is set aside and tried again by itself, with backoff, between
+    the batches; once `max_tries` tries speak against it (see `connectors.store.Store`:
+    each time Postgres took other work right after) `reject` gets it. Where `reject`
+    fails, it stays set aside: tried for ever, delaying nobody. Everything that is held
+    is kept in progress meanwhile, so that the server delivers it to nobody else.
+
+    An item that is set aside may be stored after later ones of its kind.
 
     Attributes:
         destination: where and how items become rows.
@@ -59,6 +71,8 @@ class PostgresSink(DynamicSink[X], Generic[X]):
         size: an item's bytes, for bounding batches.
         acks: takes the replies.
         done: called after the commit and before the acks with what it came to.
+        max_tries: of one item alone, before it is given up.
+        in_progress_every_s: how often the server is told what is held; under half its ack wait.
 
     Delivery guarantee: at least once, and each key once in the table. An item is
     acked after the commit that stored it, or that found it stored, and never before.
@@ -71,6 +85,8 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     done: Callable[[Written[X]], None] | None = None
     batch_rows: int = 8_000
     batch_bytes: int = 16 * MIB
+    max_tries: int = 8
+    in_progress_every_s: float = IN_PROGRESS_EVERY_S
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition[X]":  # noqa: ARG002
         """Start this worker's writer."""
@@ -96,10 +112,17 @@ class _Writer(threading.Thread, Generic[X]):
         super().__init__(name=f"postgres:{sink.destination.table.name[1]}", daemon=True)
         self._sink = sink
         self._store = Store(sink.destination)
+        self._keeper = Keeper(self._keep_in_progress, sink.in_progress_every_s)
         self._changed = threading.Condition()
+        # What is held, from its arrival to its ack.
+        self._arriving: list[X] = []
         self._waiting: list[X] = []
         self._waiting_bytes = 0
         self._writing: list[X] = []
+        self._writing_since = 0.0
+        self._suspects: Suspects[X] = Suspects()
+        # An item without a row is acked no sooner than what it may be a copy of: a suspect, perhaps.
+        self._rowless: list[X] = []
         self._finishing = False
         self._failure: BaseException | None = None
 
@@ -107,8 +130,10 @@ class _Writer(threading.Thread, Generic[X]):
         """Take items to be written; waits while a full batch is waiting already."""
         size = sum(map(self._sink.size, items))
         with self._changed:
+            self._arriving = items
             while self._is_full() and self._failure is None:
                 self._changed.wait()
+            self._arriving = []
             self._raise_failure()
             self._waiting += items
             self._waiting_bytes += size
@@ -121,6 +146,9 @@ class _Writer(threading.Thread, Generic[X]):
             self._changed.notify_all()
         self.join(STOP_TIMEOUT_S)
         self._raise_failure()
+        left = len(self._writing) + len(self._waiting) + len(self._suspects) + len(self._rowless)
+        if left:
+            log.warning("postgres: ends with %d messages not stored; they will be delivered again", left)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -133,12 +161,15 @@ class _Writer(threading.Thread, Generic[X]):
     def run(self) -> None:
         opened = False
         try:
-            while batch := self._next():
+            while self._wait_for_work():
                 if not opened:
                     # Not sooner: an end that is asked for before anything came must not wait for a server.
                     self._sink.acks.open()
+                    self._keeper.start()
                     opened = True
-                self._write(batch)
+                if batch := self._take_waiting():
+                    self._write(batch)
+                self._retry_suspect()
         except BaseException as error:  # it is raised again where the dataflow sees it
             with self._changed:
                 self._failure = error
@@ -146,55 +177,142 @@ class _Writer(threading.Thread, Generic[X]):
         finally:
             self._store.close()
             if opened:
+                self._keeper.end()
                 self._sink.acks.close()
 
-    def _next(self) -> list[X]:
+    def _wait_for_work(self) -> bool:
+        """Return once there is something to do; False once there is nothing, and nothing to come."""
         with self._changed:
             while not self._waiting and not self._finishing:
-                self._changed.wait()
+                due = self._suspects.next_due
+                left = None if due is None else due - time.monotonic()
+                if left is not None and left <= 0:
+                    return True
+                self._changed.wait(left)
+            return bool(self._waiting)
+
+    def _take_waiting(self) -> list[X]:
+        with self._changed:
             self._writing, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            self._writing_since = time.monotonic()
             self._changed.notify_all()
         return self._writing
 
     def _write(self, batch: list[X]) -> None:
         failures = 0
-        began = held_at = time.monotonic()
+        began = complained_at = time.monotonic()
         while True:
             try:
                 written = self._store.store(batch)
                 break
-            except psycopg.Error as error:
+            except Exception as error:
                 failures += 1
-                if failures == 1:
-                    log.warning("postgres: a batch of %d waits: %s", len(batch), _in_one_line(error))
+                now = time.monotonic()
+                if failures == 1 or now - complained_at > COMPLAIN_EVERY_S:
+                    complained_at = now
+                    # What isn't Postgres' word is a defect: somebody will want to see where.
+                    defect = None if isinstance(error, psycopg.Error) else error
+                    log.warning("postgres: a batch of %d waits: %s", len(batch), in_one_line(error), exc_info=defect)
                 self._store.close()
-                self._pause(failures)
-            if time.monotonic() - held_at >= IN_PROGRESS_EVERY_S:
-                held_at = time.monotonic()
-                self._keep_in_progress()
+                time.sleep(_backoff(failures))
         if failures:
             log.info("postgres: back after %d failed tries; a batch of %d is stored", failures, len(batch))
         written.seconds = time.monotonic() - began
+        self._set_aside(written)
+        self._settle(written, self._without_held_back(batch, written))
+        with self._changed:
+            self._writing = []
+
+    def _set_aside(self, written: Written[X]) -> None:
+        if not written.failed:
+            return
+        log.warning(
+            "postgres: %d failed alone and will be tried again, %d times at most; the first: %s",
+            len(written.failed), self._sink.max_tries, written.failed[0].why,
+        )  # fmt: skip
+        for failure in written.failed:
+            suspect = Suspect(failure.item)
+            suspect.add(failure)
+            self._put_back(suspect)
+
+    def _put_back(self, suspect: Suspect[X]) -> None:
+        with self._changed:
+            self._suspects.put(suspect, time.monotonic() + _backoff(suspect.failures))
+
+    def _without_held_back(self, batch: list[X], written: Written[X]) -> list[X]:
+        """Return what of a batch can be acked."""
+        if not self._suspects:
+            return batch
+        failed = {id(failure.item) for failure in written.failed}
+        others = [item for item in batch if id(item) not in failed]
+        rowless = {id(item) for item in others if not self._store.needs_row(item)}
+        with self._changed:
+            self._rowless += [item for item in others if id(item) in rowless]
+        return [item for item in others if id(item) not in rowless]
+
+    def _retry_suspect(self) -> None:
+        """Try the suspect that has been due for longest; one only, since the next batch may have come."""
+        with self._changed:
+            suspect = self._suspects.take(time.monotonic())
+            self._writing = [suspect.item] if suspect else []
+        if suspect is None:
+            return
+        began = time.monotonic()
+        try:
+            written = self._judge(suspect)
+        except Exception as error:
+            # The server's failure, or the set-up's: it doesn't count.
+            suspect.failures += 1
+            log.debug("postgres: a suspect waits: %s", in_one_line(error))
+            self._store.close()
+            written = None
+            # The others that are due would meet the same at once.
+            time.sleep(BACKOFF_S[0])
+        if written is None:
+            self._put_back(suspect)
+        else:
+            written.seconds = time.monotonic() - began
+            self._settle(written, [suspect.item, *self._no_longer_held_back()])
+        with self._changed:
+            self._writing = []
+
+    def _judge(self, suspect: Suspect[X]) -> Written[X] | None:
+        """Return what became of a suspect; None where it stays one."""
+        written = self._store.store([suspect.item])
+        if not written.failed:
+            return written
+        suspect.add(written.failed[0])
+        if suspect.tries < self._sink.max_tries:
+            return None
+        self._store.reject(suspect.item, f"{suspect.why} (tried {suspect.tries} times)")
+        return Written(rejected=[suspect.item])
+
+    def _no_longer_held_back(self) -> list[X]:
+        with self._changed:
+            if self._suspects:
+                return []
+            rowless, self._rowless = self._rowless, []
+        return rowless
+
+    def _settle(self, written: Written[X], safe: list[X]) -> None:
         if self._sink.done:
             self._sink.done(written)
-        self._sink.acks.ack(self._replies(batch))
-        self._writing = []
-
-    def _pause(self, failures: int) -> None:
-        least, most = BACKOFF_S
-        delay = min(most, least * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-        with self._changed:
-            self._changed.wait(delay)
+        self._sink.acks.ack(self._replies(safe))
 
     def _keep_in_progress(self) -> None:
         with self._changed:
-            held = self._writing + self._waiting
+            held = [*self._suspects.items, *self._rowless]
+            # While batches come and go, what waits is young.
+            if self._writing and time.monotonic() - self._writing_since > self._sink.in_progress_every_s / 2:
+                held += [*self._writing, *self._waiting, *self._arriving]
         self._sink.acks.in_progress(self._replies(held))
 
     def _replies(self, items: list[X]) -> list[str]:
         return [reply for reply in map(self._sink.reply, items) if reply]
 
 
-def _in_one_line(error: psycopg.Error) -> str:
-    text = " ".join(str(error).split())
-    return f"{error.sqlstate or type(error).__name__}: {text}"
+def _backoff(failures: int) -> float:
+    """Return seconds to wait after so many failures in a row."""
+    least, most = BACKOFF_S
+    jitter = random.uniform(0.5, 1)  # noqa: S311 - no secret
+    return float(min(most, least * 2 ** min(failures, 10)) * jitter)

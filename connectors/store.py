@@ -1,17 +1,31 @@
 """Stores batches in Postgres, each key once, and keeps one bad item from costing its batch."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg import Connection, Cursor
 from psycopg.errors import UniqueViolation
 
+from connectors.blame import Blame, blame, in_one_line, is_timeout
 from connectors.conninfo import with_defaults
 from connectors.copy import CopyTable, Row
+from connectors.suspects import Failure
 
 X = TypeVar("X")
+
+# A timeout speaks against an item only where the sample takes less than this share of its time.
+QUICK = 0.1
+# A wait for somebody's lock is to end as such (55P03, the server's fault) and not as a statement
+# timeout, which might be the message's.
+_NAME_LOCK_WAITS = """
+    SELECT set_config('lock_timeout', (setting::bigint * 3 / 4)::text, false) FROM pg_settings AS statement
+    WHERE name = 'statement_timeout' AND setting <> '0' AND NOT EXISTS (
+        SELECT FROM pg_settings AS lock
+        WHERE lock.name = 'lock_timeout' AND lock.setting <> '0' AND lock.setting::bigint < statement.setting::bigint)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +38,10 @@ class Destination(Generic[X]):
         row: an item's values in the order of the table's columns; None for an item that needs no row.
         lock: a statement executed in the transaction before rows get their place.
         within: called in the transaction with the cursor and the items that were new.
-        reject: called in a transaction of its own with an item that Postgres refuses, and why.
+        reject: called in a transaction of its own with an item that can't be stored, and why, in one line.
+        sample: an item that fits whenever the table, its triggers and the server are well. It is written and
+            rolled back to tell an item that is bad from a set-up that is; without one nothing is ever an
+            item's fault that Postgres doesn't call so.
     """
 
     conninfo: str
@@ -32,7 +49,8 @@ class Destination(Generic[X]):
     row: Callable[[X], Row | None]
     lock: bytes | None = None
     within: Callable[[Cursor[Any], Sequence[X]], None] | None = None
-    reject: Callable[[Cursor[Any], X, psycopg.Error], None] | None = None
+    reject: Callable[[Cursor[Any], X, str], None] | None = None
+    sample: X | None = None
 
 
 @dataclass
@@ -41,13 +59,15 @@ class Written(Generic[X]):
 
     Attributes:
         new: items that were stored.
-        rejected: items that Postgres refused and `reject` took.
+        rejected: items that can't be stored, and that `reject` took.
+        failed: items that failed alone, while Postgres takes others.
         duplicates: how many were stored already, or needed no row.
         seconds: how long it took, retries included.
     """
 
-    new: list[X]
-    rejected: list[X]
+    new: list[X] = field(default_factory=list)
+    rejected: list[X] = field(default_factory=list)
+    failed: list[Failure[X]] = field(default_factory=list)
     duplicates: int = 0
     seconds: float = 0.0
 
@@ -56,6 +76,15 @@ class Store(Generic[X]):
     """Stores batches over one connection, which is made anew after a failure.
 
     For those who store outside of a dataflow: it acks nothing and retries nothing.
+
+    What is the fault of the server or of the whole set-up (see `connectors.blame`) is
+    raised. Otherwise the batch is halved until the culprit is alone, and all others are
+    stored. Where Postgres itself names the data, the culprit is rejected at once. Where
+    the error tells nothing, the sample decides: does it go through the same transaction
+    now (it is rolled back), then Postgres takes other work, and the try speaks against
+    the item; if not, the whole batch is raised. A timeout has one more condition, since
+    a slow server lets small things pass: the sample must be through in less than a tenth
+    of the time that the item had. Waits for locks never count: they end as such.
     """
 
     def __init__(self, destination: Destination[X]) -> None:
@@ -68,28 +97,109 @@ class Store(Generic[X]):
         """Commit what is new among the items.
 
         Raises:
-            psycopg.Error: nothing was committed of the part that failed, for a reason that is not the items'.
+            Exception: nothing was committed of the part that failed, for a reason that is not the items'.
         """
-        written: Written[X] = Written([], [])
-        pairs = [(item, row) for item in items if (row := self._destination.row(item)) is not None]
+        written: Written[X] = Written()
+        pairs = self._pairs(items, written)
         if pairs:
             self._store_pairs(pairs, written)
-        written.duplicates = len(items) - len(written.new) - len(written.rejected)
+        written.duplicates = len(items) - len(written.new) - len(written.rejected) - len(written.failed)
         return written
 
+    def needs_row(self, item: X) -> bool:
+        """Say whether an item is to become a row."""
+        return self._destination.row(item) is not None
+
+    def reject(self, item: X, why: str) -> None:
+        """Commit that an item can't be stored.
+
+        Raises:
+            Exception: that could not be committed either.
+        """
+        if self._destination.reject is None:
+            message = f"nobody takes what {'.'.join(self._destination.table.name)} refuses"
+            raise LookupError(message)
+        with self._transaction() as cursor:
+            self._destination.reject(cursor, item, why)
+
+    def _pairs(self, items: Sequence[X], written: Written[X]) -> list[tuple[X, Row]]:
+        make = self._destination.row
+        try:
+            return [(item, row) for item in items if (row := make(item)) is not None]
+        except Exception as error:
+            if len(items) == 1:
+                self._note_failure(items[0], error, 0.0, written)
+                return []
+        middle = len(items) // 2
+        return self._pairs(items[:middle], written) + self._pairs(items[middle:], written)
+
     def _store_pairs(self, pairs: list[tuple[X, Row]], written: Written[X]) -> None:
+        error, took = self._try(pairs, written)
+        if error is None:
+            return
+        if len(pairs) == 1:
+            self._note_failure(pairs[0][0], error, took, written)
+            return
+        self._require_others_to_pass(error)
+        middle = len(pairs) // 2
+        self._store_pairs(pairs[:middle], written)
+        self._store_pairs(pairs[middle:], written)
+
+    def _try(self, pairs: list[tuple[X, Row]], written: Written[X]) -> tuple[Exception | None, float]:
+        """Return the error, where there was one, and how long it took."""
+        began = time.monotonic()
         try:
             written.new += self._commit(pairs)
-        except psycopg.Error as error:
-            if not _is_about_the_data(error):
-                raise
-            if len(pairs) > 1:
-                middle = len(pairs) // 2
-                self._store_pairs(pairs[:middle], written)
-                self._store_pairs(pairs[middle:], written)
+        except Exception as error:
+            return error, time.monotonic() - began
+        return None, 0.0
+
+    def _note_failure(self, item: X, error: Exception, took: float, written: Written[X]) -> None:
+        """Reject an item that failed alone, or note that it did."""
+        sample_took = self._require_others_to_pass(error)
+        why = in_one_line(error)
+        if blame(error) is Blame.DATA:
+            try:
+                self.reject(item, why)
+            except Exception as second:
+                if blame(second) is Blame.SERVER:
+                    raise
+                written.failed.append(Failure(item, f"{why}; not kept: {in_one_line(second)}", counts=False))
             else:
-                self._reject(pairs[0][0], error)
-                written.rejected.append(pairs[0][0])
+                written.rejected.append(item)
+            return
+        counts = not is_timeout(error) or sample_took < QUICK * took
+        written.failed.append(Failure(item, why, counts))
+
+    def _require_others_to_pass(self, error: Exception) -> float:
+        """Return how long the sample took; raise the error where it is not the fault of an item."""
+        whose = blame(error)
+        if whose is Blame.DATA:
+            return 0.0
+        took = None if whose is Blame.SERVER else self._try_sample()
+        if took is None:
+            raise error
+        return took
+
+    def _try_sample(self) -> float | None:
+        """Return in how many seconds Postgres takes the sample; None where it doesn't."""
+        sample = self._destination.sample
+        if sample is None:
+            return None
+        began = time.monotonic()
+        try:
+            row = self._destination.row(sample)
+            with self._transaction(keep=False) as cursor:
+                self._take_lock(cursor)
+                self._destination.table.insert(cursor, [row] if row else [])
+                if self._destination.within:
+                    self._destination.within(cursor, [sample])
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except Exception as error:
+            # A server that says what it doesn't like about the sample's data is at work.
+            if blame(error) is not Blame.DATA:
+                return None
+        return time.monotonic() - began
 
     def _commit(self, pairs: list[tuple[X, Row]]) -> list[X]:
         """Return the items that were new."""
@@ -126,27 +236,22 @@ class Store(Generic[X]):
                 self._destination.within(cursor, new)
         return new
 
-    def _reject(self, item: X, error: psycopg.Error) -> None:
-        if self._destination.reject is None:
-            raise error
-        with self._transaction() as cursor:
-            self._destination.reject(cursor, item, error)
-
     def _take_lock(self, cursor: Cursor[Any]) -> None:
         if self._destination.lock:
             cursor.execute(self._destination.lock)
 
-    def _transaction(self) -> "_Transaction":
+    def _transaction(self, *, keep: bool = True) -> "_Transaction":
         if self._connection is None:
             application = f"agent-comms {self._destination.table.name[1]}"
             connection = psycopg.connect(with_defaults(self._destination.conninfo, application), autocommit=True)
             try:
                 self._destination.table.create_stage(connection)
+                connection.execute(_NAME_LOCK_WAITS)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
-        return _Transaction(self._connection)
+        return _Transaction(self._connection, keep=keep)
 
     def close(self) -> None:
         """Drop the connection; the next store makes a new one."""
@@ -156,10 +261,10 @@ class Store(Generic[X]):
 
 
 class _Transaction:
-    """One transaction with one cursor."""
+    """One transaction with one cursor; `keep` says whether it ends in a commit."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._transaction = connection.transaction()
+    def __init__(self, connection: Connection[Any], *, keep: bool) -> None:
+        self._transaction = connection.transaction(force_rollback=not keep)
         self._cursor = connection.cursor()
 
     def __enter__(self) -> Cursor[Any]:
@@ -169,9 +274,3 @@ class _Transaction:
     def __exit__(self, *raised: Any) -> None:
         self._cursor.close()
         self._transaction.__exit__(*raised)
-
-
-def _is_about_the_data(error: psycopg.Error) -> bool:
-    # Class 54 is a limit of Postgres' own, such as an index entry that is too large: operational
-    # by the driver's word, but the same again however often it is tried.
-    return isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (error.sqlstate or "").startswith("54")

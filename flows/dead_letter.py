@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NO_WORKFLOW = "no_workflow"
     NAME_TOO_LONG = "name_too_long"
     UNKNOWN_SUBJECT = "unknown_subject"
+    # By its word about the data, or by failing again and again where others are stored.
     REFUSED_BY_POSTGRES = "refused_by_postgres"
 
 

@@ -84,7 +84,11 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     letters = op.flat_map_batch("letters", judged, _letters)
     once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
     rows = op.flat_map_batch("encode", once, _ready)
-    op.output("store_messages", rows, messages_sink(database, acks, redactor, metrics.messages_written))
+    op.output(
+        "store_messages",
+        rows,
+        messages_sink(database, acks, redactor, metrics.messages_written, settings.agent_comms_max_tries),
+    )
     op.output("store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written))
     return flow
 

@@ -143,8 +143,9 @@ class Letters:
             written = store.store([ready(message) for _, message in fit])
         finally:
             store.close()
-        refused = {id(item.message) for item in written.rejected if isinstance(item, Ready)}
-        ids = [letter.id for letter, message in fit if id(message) not in refused]
+        refused = [*written.rejected, *(failure.item for failure in written.failed)]
+        stay = {id(item.message) for item in refused if isinstance(item, Ready)}
+        ids = [letter.id for letter, message in fit if id(message) not in stay]
         self._connection.execute(_statement("mark_letters_replayed"), {"ids": ids})
         came_to.stored += len(written.new)
         came_to.known += written.duplicates

@@ -79,6 +79,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_max_message_bytes: Annotated[
         Count, setting("Flow: a larger message becomes a dead letter, in bytes.")
     ] = 1_048_576
+    agent_comms_max_tries: Annotated[
+        Count,
+        setting("Flow: a message that fails so often by itself, while others are stored, becomes a dead letter."),
+    ] = 8
     agent_comms_redact_file: Annotated[
         Path | None, setting("Flow: further credentials to redact, TOML: `[[pattern]]` with `kind` and `regex`.")
     ] = None

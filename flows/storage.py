@@ -1,12 +1,12 @@
 """How messages and dead letters are stored: their tables, rows and what goes with them."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 import msgspec
-import psycopg
 from msgspec import Struct
 from psycopg import Cursor
 
@@ -18,8 +18,8 @@ from connectors.store import Destination, Written
 from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.dedupe import Duplicate
 from flows.identity import row_id
-from flows.message import Message
-from flows.normalize import dead_letter
+from flows.message import CHANNEL_RUN, DEFAULT_NAMESPACE, Message
+from flows.normalize import UNKNOWN_AGENT, dead_letter
 from flows.redact import Redactor
 from flows.runs import roll_up
 
@@ -50,6 +50,36 @@ DEAD_LETTERS = CopyTable(
 # From the Unix epoch to Postgres'.
 _EPOCH_MS = 946_684_800_000
 
+# What fits wherever anything does. It is written and rolled back, so nobody ever sees it.
+_SAMPLE = "00000000000000000000000000000000"
+SAMPLE_MESSAGE = Message(
+    workflow_uid=_SAMPLE,
+    workflow_name=_SAMPLE,
+    workflow_namespace=DEFAULT_NAMESPACE,
+    run_id=None,
+    step_id=None,
+    agent_id=UNKNOWN_AGENT,
+    role="system",
+    kind="status",
+    timestamp=datetime.fromtimestamp(0, UTC),
+    channel=CHANNEL_RUN,
+    stage=None,
+    content="a sample",
+    attrs={},
+    dedupe_key=_SAMPLE,
+)
+SAMPLE_LETTER = DeadLetter(
+    subject="workflow",
+    headers={},
+    payload=b"",
+    reason=Reason.NOT_JSON,
+    detail="A sample.",
+    stream_seq=0,
+    stored_at=0,
+    deliveries=1,
+    dedupe_key=_SAMPLE,
+)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,15 +101,15 @@ class Ready(Struct, frozen=True, gc=False):
 def messages(conninfo: str, redactor: Redactor) -> Destination[Ready | Duplicate]:
     """Return where messages are stored, with their runs and the signal to live readers.
 
-    What Postgres refuses of them becomes a dead letter, without its credentials too.
+    What can't be stored of them becomes a dead letter, without its credentials too.
     """
 
-    def keep_refused(cursor: Cursor[Any], item: Ready | Duplicate, error: psycopg.Error) -> None:
+    def keep_refused(cursor: Cursor[Any], item: Ready | Duplicate, why: str) -> None:
         origin = item.message.origin if isinstance(item, Ready) else None
         if origin is None:
-            raise error
-        unfit = UnfitError(Reason.REFUSED_BY_POSTGRES, " ".join(str(error).split()))
-        letter = redactor.letter(dead_letter(origin, unfit))
+            message = f"a message without its bytes can't be kept: {why}"
+            raise LookupError(message)
+        letter = redactor.letter(dead_letter(origin, UnfitError(Reason.REFUSED_BY_POSTGRES, why)))
         plain = {"headers": _encode(letter.headers).decode(), "reason": letter.reason.value}
         cursor.execute(_statement("insert_dead_letter"), msgspec.structs.asdict(letter) | plain)
 
@@ -90,11 +120,16 @@ def messages(conninfo: str, redactor: Redactor) -> Destination[Ready | Duplicate
         lock=_statement("lock_seq"),
         within=_add_to_runs,
         reject=keep_refused,
+        sample=ready(SAMPLE_MESSAGE),
     )
 
 
 def messages_sink(
-    conninfo: str, acks: Acks, redactor: Redactor, done: Callable[[Written[Ready | Duplicate]], None]
+    conninfo: str,
+    acks: Acks,
+    redactor: Redactor,
+    done: Callable[[Written[Ready | Duplicate]], None],
+    max_tries: int,
 ) -> PostgresSink[Ready | Duplicate]:
     """Return the sink that stores messages and acks them."""
     return PostgresSink(
@@ -103,6 +138,7 @@ def messages_sink(
         size=lambda item: item.size if isinstance(item, Ready) else 0,
         acks=acks,
         done=done,
+        max_tries=max_tries,
     )
 
 
@@ -111,7 +147,7 @@ def dead_letters_sink(
 ) -> PostgresSink[DeadLetter]:
     """Return the sink that stores dead letters and acks them."""
     return PostgresSink(
-        destination=Destination(conninfo=conninfo, table=DEAD_LETTERS, row=letter_row),
+        destination=Destination(conninfo=conninfo, table=DEAD_LETTERS, row=letter_row, sample=SAMPLE_LETTER),
         reply=attrgetter("reply"),
         size=lambda letter: len(letter.payload),
         acks=acks,

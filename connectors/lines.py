@@ -1,0 +1,76 @@
+"""Bytes that come in pieces, cut into lines at line feeds and nothing else."""
+
+from msgspec import Struct
+
+# Kept in memory until it is whole; the longest line of a real agent had 1.5 MB.
+MAX_LINE_BYTES = 32 * 1024 * 1024
+
+
+class Line(Struct, frozen=True):
+    """One line.
+
+    Attributes:
+        number: from 1.
+        data: without the line feed; a carriage return stays.
+        lost: how many bytes it had, where they were too many to be kept; 0 otherwise.
+    """
+
+    number: int
+    data: bytes
+    lost: int = 0
+
+
+class LineCutter:
+    """Gathers what comes and hands out whole lines.
+
+    Args:
+        number: of the last line that was handed out before.
+        max_line_bytes: a longer line is counted, and its content lost.
+    """
+
+    def __init__(self, number: int = 0, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self.number = number
+        self._max_line_bytes = max_line_bytes
+        self._pieces: list[bytes] = []
+        # Of the unfinished line, lost bytes included.
+        self.unfinished_bytes = 0
+        self._lost = False
+
+    def feed(self, data: bytes) -> list[Line]:
+        """Take the next bytes and return the lines that they finish."""
+        *whole, rest = data.split(b"\n")
+        lines = []
+        for piece in whole:
+            self._add(piece)
+            lines.append(self._finished())
+        if rest:
+            self._add(rest)
+        return lines
+
+    def flush(self) -> list[Line]:
+        """Return the last line, where there is one that no line feed has ended."""
+        return [self._finished()] if self.unfinished_bytes else []
+
+    def peek(self) -> list[Line]:
+        """Return what `flush` would, and keep it as the beginning of what may still come."""
+        if not self.unfinished_bytes:
+            return []
+        data = b"".join(self._pieces)
+        self._pieces = [data]
+        return [Line(self.number + 1, data, self.unfinished_bytes if self._lost else 0)]
+
+    def _add(self, piece: bytes) -> None:
+        self.unfinished_bytes += len(piece)
+        if self.unfinished_bytes > self._max_line_bytes:
+            self._lost = True
+            self._pieces.clear()
+        elif not self._lost:
+            self._pieces.append(piece)
+
+    def _finished(self) -> Line:
+        self.number += 1
+        line = Line(self.number, b"".join(self._pieces), self.unfinished_bytes if self._lost else 0)
+        self._pieces.clear()
+        self.unfinished_bytes = 0
+        self._lost = False
+        return line

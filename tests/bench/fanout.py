@@ -1,0 +1,86 @@
+"""How many may watch at once: what a thousand clients of one web wait for, and what an idle one costs."""
+
+import multiprocessing
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import quantiles
+
+import psycopg
+
+from connectors.embedded import EmbeddedPostgres
+from tests.crowd import Crowd
+from tests.servers import fresh_database
+from tests.webserver import WebServer
+from tests.writers import Writer
+
+RUN = "run-1"
+WARM_UP = 20
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """What a crowd saw: milliseconds from the writer's commit begun to the client, and what is missing."""
+
+    clients: int
+    rate: int
+    p50: float
+    p99: float
+    lost: int
+    cpu: float
+
+
+def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, seconds: float) -> FanOut:
+    """Have a crowd watch one run while messages are stored at a steady rate."""
+    number = round(rate * seconds)
+    with fresh_database(server) as database, WebServer(folder / "web-fanout", {"DATABASE_URL": database}) as web:
+        with Writer(database) as writer:
+            _speak(writer, rate, 1)
+        ours, theirs = multiprocessing.Pipe()
+        watching = multiprocessing.get_context("spawn").Process(
+            target=_watch, args=(theirs, web.url, clients, number + WARM_UP), daemon=True
+        )
+        watching.start()
+        assert ours.recv() == "watching"
+        with Writer(database) as writer:
+            _speak(writer, rate, WARM_UP)
+            before, began = web.metric("process_cpu_seconds_total"), time.monotonic()
+            _speak(writer, rate, number)
+            cpu = (web.metric("process_cpu_seconds_total") - before) / (time.monotonic() - began)
+        took, seen = ours.recv()
+        watching.join()
+        with psycopg.connect(database) as connection:
+            stored = [seq for (seq,) in connection.execute("SELECT seq FROM workflow_comms.agent_messages ORDER BY seq")]
+    lost = sum(len(stored) - len(seqs) if seqs == stored[: len(seqs)] else len(stored) for seqs in seen)
+    cuts = quantiles(took, n=100)
+    return FanOut(clients, rate, cuts[49], cuts[98], lost, cpu)
+
+
+def idle_kib(server: EmbeddedPostgres, folder: Path, clients: int) -> float:
+    """Return what an idle client costs the web, in KiB of its resident memory."""
+    with fresh_database(server) as database, WebServer(folder / "web-idle", {"DATABASE_URL": database}) as web:
+        with Crowd(web.url, 100, runId=RUN):
+            before = web.metric("process_resident_memory_bytes")
+        with Crowd(web.url, clients, runId=RUN) as crowd:
+            assert crowd.read_until(lambda: web.metric("agent_comms_live_subscribers") >= clients, PATIENCE_S)
+            return (web.metric("process_resident_memory_bytes") - before) / clients / 1024
+
+
+def _speak(writer: Writer, rate: int, number: int) -> None:
+    began = time.monotonic()
+    for index in range(number):
+        time.sleep(max(0.0, began + index / rate - time.monotonic()))
+        writer.say(str(time.time_ns()), run=RUN)
+
+
+def _watch(pipe: Connection, url: str, clients: int, number: int) -> None:
+    with Crowd(url, clients, runId=RUN) as crowd:
+        deadline = time.monotonic() + PATIENCE_S
+        # Each has had its first comment, so that it is watching.
+        assert crowd.read_until(lambda: all(member.heard for member in crowd.members), PATIENCE_S)
+        pipe.send("watching")
+        crowd.read_until(lambda: crowd.all_have(number), deadline - time.monotonic())
+        took = [ms for member in crowd.members for ms in list(member.took)[WARM_UP:]]
+        pipe.send((took, [list(member.seqs) for member in crowd.members]))
