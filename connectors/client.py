@@ -115,9 +115,12 @@ class _QuickParser(Parser):
             self._pieces = []
         at = 0
         while at < len(data):
-            at, self._missing = self._take_raw(data, at)
-            if not self._missing and at < len(data):
-                at, self._missing = await self._take_other(data, at)
+            try:
+                at, self._missing = self._take_raw(data, at)
+                if not self._missing and at < len(data):
+                    at, self._missing = await self._take_other(data, at)
+            except (IndexError, ValueError) as error:
+                raise ProtocolError from error
             if self._missing:
                 self._pieces = [data[at:]]
                 return
@@ -126,31 +129,26 @@ class _QuickParser(Parser):
         """Hand over the raw messages from a place on; return where they end, and how many bytes the next one lacks."""
         taken: dict[bytes, list[RawMessage]] = {}
         missing = 0
-        while True:
-            with_headers = data.startswith(b"HMSG ", at)
-            if not with_headers and not data.startswith(b"MSG ", at):
-                break
+        while data.startswith((b"MSG ", b"HMSG "), at):
             line_end = data.find(b"\r\n", at)
             if line_end < 0:
                 break
             # MSG subject sid [reply] size; HMSG subject sid [reply] size_of_headers size
             words = data[at:line_end].split()
-            sid = words[2]
-            if sid not in self._raw:
+            if words[2] not in self._raw:
                 break
+            with_headers = len(words[0]) == 4
             begin = line_end + 2
             end = begin + int(words[-1])
-            missing = end + 2 - len(data)
-            if missing > 0:
-                break
-            missing = 0
             body = begin + int(words[-2]) if with_headers else begin
+            if not begin <= body <= end:
+                raise ValueError(words)
+            if end + 2 > len(data):
+                missing = end + 2 - len(data)
+                break
             reply = words[3].decode("utf-8", "replace") if len(words) > 4 + with_headers else ""
-            raw = (words[1].decode("utf-8", "replace"), reply, data[body:end], data[begin:body])
-            if sid in taken:
-                taken[sid].append(raw)
-            else:
-                taken[sid] = [raw]
+            message = (words[1].decode("utf-8", "replace"), reply, data[body:end], data[begin:body])
+            taken.setdefault(words[2], []).append(message)
             at = end + 2
         for sid, messages in taken.items():
             self._raw[sid](messages)
@@ -165,7 +163,10 @@ class _QuickParser(Parser):
             return at, 1
         end = line_end + 2
         if data.startswith((b"MSG ", b"HMSG "), at):
-            end += int(data[at:line_end].split()[-1]) + 2
+            size = int(data[at:line_end].split()[-1])
+            end += size + 2
+            if size < 0:
+                raise ValueError(size)
             if end > len(data):
                 return at, end - len(data)
         await super().parse(data[at:end])
