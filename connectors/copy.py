@@ -1,45 +1,29 @@
 """Idempotent bulk inserts: binary COPY into a table that has a unique key."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from psycopg import Connection, Cursor, sql
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 
-JSONB_OID = 3802
-UUID_OID = 2950
+from connectors import binary
+
 STAGE = sql.Identifier("pg_temp", "staged")
-
-Row = Sequence[Any]
-
-
-class _EncodedJsonbDumper(Dumper):
-    """Takes JSON that is encoded already; encoding it once more would cost more than the rest of the row."""
-
-    format = Format.BINARY
-    oid = JSONB_OID
-
-    def dump(self, obj: bytes) -> Buffer | None:
-        return b"\x01" + obj
+# A piece that is sent gives the interpreter up, and a thread beside a busy one gets it back
+# only after a switch interval: small pieces would be paid for in waiting.
+PIECE_BYTES = 256 * 1024
 
 
-class _UuidBytesDumper(Dumper):
-    """Takes the 16 bytes of a UUID: making an object of them first costs more than the rest."""
+class Row(NamedTuple):
+    """One row, ready to be sent.
 
-    format = Format.BINARY
-    oid = UUID_OID
+    Attributes:
+        key: the value of the table's key.
+        fields: every column's field in the binary format (`connectors.binary`), in their order.
+    """
 
-    def dump(self, obj: bytes) -> Buffer | None:
-        return obj
-
-
-def register_dumpers(context: AdaptContext) -> None:
-    """Make a connection take `bytes` for the jsonb and uuid columns of a binary COPY."""
-    context.adapters.register_dumper(None, _EncodedJsonbDumper)
-    context.adapters.register_dumper(None, _UuidBytesDumper)
+    key: str
+    fields: bytes
 
 
 @dataclass(frozen=True)
@@ -48,26 +32,13 @@ class CopyTable:
 
     Attributes:
         name: schema and table.
-        columns: what is written, in the order of a row's values.
-        types: their Postgres types; jsonb and uuid values are given as bytes.
-        key: the column under a unique constraint.
+        columns: what is written, in the order of a row's fields.
+        key: the column under a unique constraint, of a text type.
     """
 
     name: tuple[str, str]
     columns: tuple[str, ...]
-    types: tuple[str, ...]
     key: str
-    _key_at: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        if len(self.columns) != len(self.types):
-            message = f"{self.name}: {len(self.columns)} columns, but {len(self.types)} types"
-            raise ValueError(message)
-        object.__setattr__(self, "_key_at", self.columns.index(self.key))
-
-    def key_of(self, row: Row) -> Any:
-        """Return a row's key."""
-        return row[self._key_at]
 
     def insert(self, cursor: Cursor[Any], rows: Iterable[Row]) -> None:
         """Copy rows straight into the table.
@@ -75,7 +46,8 @@ class CopyTable:
         Raises:
             psycopg.errors.UniqueViolation: one of them is there already; the transaction is lost.
         """
-        self._copy(cursor, sql.Identifier(*self.name), self.columns, self.types, rows)
+        head = binary.count(len(self.columns))
+        self._copy(cursor, sql.Identifier(*self.name), self.columns, (head + row.fields for row in rows))
 
     def create_stage(self, connection: Connection[Any]) -> None:
         """Create the session's staging table, once a connection."""
@@ -88,8 +60,9 @@ class CopyTable:
 
     def stage(self, cursor: Cursor[Any], rows: Iterable[Row]) -> None:
         """Copy rows into the staging table, numbered."""
-        numbered = ((*row, ordinal) for ordinal, row in enumerate(rows))
-        self._copy(cursor, STAGE, (*self.columns, "ordinal"), (*self.types, "int4"), numbered)
+        head = binary.count(len(self.columns) + 1)
+        numbered = (head + row.fields + binary.int4(ordinal) for ordinal, row in enumerate(rows))
+        self._copy(cursor, STAGE, (*self.columns, "ordinal"), numbered)
 
     def insert_staged(self, cursor: Cursor[Any]) -> set[Any]:
         """Move the staged rows that are new into the table, in their order; return their keys."""
@@ -110,14 +83,24 @@ class CopyTable:
         return sql.SQL(", ").join(map(sql.Identifier, self.columns))
 
     @staticmethod
-    def _copy(
-        cursor: Cursor[Any], table: sql.Identifier, columns: Sequence[str], types: Sequence[str], rows: Iterable[Row]
-    ) -> None:
+    def _copy(cursor: Cursor[Any], table: sql.Identifier, columns: Sequence[str], rows: Iterable[bytes]) -> None:
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
             table, sql.SQL(", ").join(map(sql.Identifier, columns))
         )
         with cursor.copy(statement) as copy:
-            copy.set_types(types)
-            write = copy.write_row
-            for row in rows:
-                write(row)
+            for piece in _pieces(rows):
+                copy.write(piece)
+
+
+def _pieces(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Join rows, and what goes before and after them, to pieces worth sending."""
+    gathered = [binary.SIGNATURE]
+    size = 0
+    for row in rows:
+        gathered.append(row)
+        size += len(row)
+        if size >= PIECE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    gathered.append(binary.TRAILER)
+    yield b"".join(gathered)

@@ -35,7 +35,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         stream: the stream's name.
         durable: the consumer's name. It must exist sooner or later: until it does,
             the source waits and says so.
-        batch: messages handed to the dataflow at once, at most.
+        batch: about how many messages are handed to the dataflow at once, at most.
         queue_messages: messages that may wait for the dataflow before pulls pause.
         queue_bytes: the same in bytes of payload.
 
@@ -90,10 +90,11 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
     def __init__(self, source: JetStreamSource, idle_wait: float) -> None:
         self._source = source
         self._idle_wait = idle_wait
-        self._queue: SimpleQueue[JetStreamMessage] = SimpleQueue()
+        # What came at once stays together on its way.
+        self._queue: SimpleQueue[list[JetStreamMessage]] = SimpleQueue()
         # Each is written by one thread only: what came in by the loop, what went out by the dataflow.
-        self._bytes_in = 0
-        self._bytes_out = 0
+        self._messages_in = self._messages_out = 0
+        self._bytes_in = self._bytes_out = 0
         self._waiting_for_room = False
         self._pulling = False
         self._connection = NatsConnection(source.options, on_reconnect=self._reconnected)
@@ -114,13 +115,14 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         if self._pulling:
             await self._puller.restart()
 
-    def _take_in(self, message: JetStreamMessage) -> None:
-        self._bytes_in += len(message.data)
-        self._queue.put(message)
+    def _take_in(self, messages: list[JetStreamMessage]) -> None:
+        self._messages_in += len(messages)
+        self._bytes_in += _size(messages)
+        self._queue.put(messages)
 
     def _has_room(self) -> bool:
-        waiting = self._bytes_in - self._bytes_out
-        room = self._queue.qsize() < self._source.queue_messages and waiting < self._source.queue_bytes
+        messages, size = self._messages_in - self._messages_out, self._bytes_in - self._bytes_out
+        room = messages < self._source.queue_messages and size < self._source.queue_bytes
         self._waiting_for_room = not room
         return room
 
@@ -135,14 +137,15 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         return batch
 
     def _drain_queue(self) -> list[JetStreamMessage]:
-        queue, batch = self._queue, []
+        batch: list[JetStreamMessage] = []
         try:
-            batch.append(queue.get(timeout=self._idle_wait) if self._pulling else queue.get_nowait())
+            batch += self._queue.get(timeout=self._idle_wait) if self._pulling else self._queue.get_nowait()
             while len(batch) < self._source.batch:
-                batch.append(queue.get_nowait())
+                batch += self._queue.get_nowait()
         except Empty:
             pass
-        self._bytes_out += sum(len(message.data) for message in batch)
+        self._messages_out += len(batch)
+        self._bytes_out += _size(batch)
         return batch
 
     def _stop_pulling(self) -> None:
@@ -158,3 +161,7 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
     def close(self) -> None:
         self._stop_pulling()
         self._connection.close()
+
+
+def _size(messages: list[JetStreamMessage]) -> int:
+    return sum([len(message.data) for message in messages])

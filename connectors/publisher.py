@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from types import TracebackType
@@ -18,7 +18,7 @@ from msgspec import Struct
 from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
 
-from connectors.client import TolerantClient
+from connectors.client import RawMessage, TolerantClient
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.puback import NoAnswer, NoStream, NotPermitted, PubAck, PublishError, Refused, read_answer, too_large
 
@@ -302,7 +302,11 @@ class Publisher:
             # The connection broke just now: it is sent again after the reconnect.
             message.problem = NoAnswer(str(error))
 
-    def _answered(self, inbox: str, _reply: str, data: bytes, _headers: bytes) -> None:
+    def _answered(self, answers: Sequence[RawMessage]) -> None:
+        for inbox, _, data, _ in answers:
+            self._take_answer(inbox, data)
+
+    def _take_answer(self, inbox: str, data: bytes) -> None:
         message = self._in_flight.get(inbox)
         if message is None:
             return

@@ -6,14 +6,14 @@ Everything here runs on the event loop of one `NatsConnection`.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from connectors.client import parse_headers
+from connectors.client import RawMessage, parse_headers
 from connectors.connection import NatsConnection
 from connectors.delivery import JetStreamMessage
 
@@ -54,7 +54,7 @@ class Puller:
         connection: whose loop this lives on.
         stream: the stream's name.
         durable: the consumer's name; both have to exist, but may come later.
-        deliver: called with each message, on the loop.
+        deliver: called on the loop with the messages that came at once.
         has_room: asked before each request; no new request goes out while it says no.
         batch: messages a request asks for.
         max_bytes: bytes a request asks for at the most.
@@ -65,7 +65,7 @@ class Puller:
         connection: NatsConnection,
         stream: str,
         durable: str,
-        deliver: Callable[[JetStreamMessage], None],
+        deliver: Callable[[list[JetStreamMessage]], None],
         has_room: Callable[[], bool],
         batch: int = 2_000,
         max_bytes: int = 8 * MIB,
@@ -159,15 +159,22 @@ class Puller:
             self._credit = 0
             log.debug("pull: a request did not go out: %s", error)
 
-    def _receive(self, subject: str, reply: str, data: bytes, header_block: bytes) -> None:
+    def _receive(self, arrived: Sequence[RawMessage]) -> None:
         self._heard = True
         # Not by its headers: a stored message may carry those of a status, too.
-        if not reply.startswith(ACK_PREFIX):
-            self._note_status(parse_headers(header_block))
-            return
-        self._failures = 0
-        self._credit -= 1
-        self._deliver(JetStreamMessage(subject, data, reply, header_block))
+        messages = [
+            JetStreamMessage(subject, data, reply, header_block)
+            for subject, reply, data, header_block in arrived
+            if reply.startswith(ACK_PREFIX)
+        ]
+        if messages:
+            self._failures = 0
+            self._credit -= len(messages)
+            self._deliver(messages)
+        if len(messages) < len(arrived):
+            for _, reply, _, header_block in arrived:
+                if not reply.startswith(ACK_PREFIX):
+                    self._note_status(parse_headers(header_block))
         if self._credit <= self._batch // 2:
             self._request_soon()
 

@@ -11,7 +11,7 @@ from psycopg.errors import UniqueViolation
 
 from connectors.blame import Blame, blame, in_one_line, is_timeout
 from connectors.conninfo import with_defaults
-from connectors.copy import CopyTable, Row, register_dumpers
+from connectors.copy import CopyTable, Row
 from connectors.suspects import Failure
 
 X = TypeVar("X")
@@ -229,9 +229,8 @@ class Store(Generic[X]):
             self._take_lock(cursor)
             unseen = table.insert_staged(cursor)
             for item, row in pairs:
-                key = table.key_of(row)
-                if key in unseen:
-                    unseen.remove(key)
+                if row.key in unseen:
+                    unseen.remove(row.key)
                     new.append(item)
             if new and self._destination.within:
                 self._destination.within(cursor, new)
@@ -245,7 +244,6 @@ class Store(Generic[X]):
         if self._connection is None:
             application = f"agent-comms {self._destination.table.name[1]}"
             connection = psycopg.connect(with_defaults(self._destination.conninfo, application), autocommit=True)
-            register_dumpers(connection)
             try:
                 self._destination.table.create_stage(connection)
                 connection.execute(_NAME_LOCK_WAITS)

@@ -2,12 +2,20 @@
 
 from datetime import datetime
 from hashlib import blake2b
+from struct import Struct
 
 _DIGEST_BYTES = 16
+_PERSON = b"agent-comms"
+
+# The first 80 bits of a key, of which 12 and 62 go into the id.
+_head_of_key = Struct("!HQ").unpack_from
+_uuid = Struct("!QQ").pack
 
 
-def scope(domain: str, namespace: str, uid: str | None) -> str:
-    """Return what the keys of one workflow in one channel begin with, before they are hashed.
+class Scope:
+    """Where a message's key has to be unique: one workflow in one channel.
+
+    What all of its keys begin with is hashed once.
 
     Args:
         domain: the channel and, in the general one, whose word the identity is: a claim
@@ -15,17 +23,21 @@ def scope(domain: str, namespace: str, uid: str | None) -> str:
         namespace: the workflow's namespace.
         uid: the workflow's uid; absent in the general channel at times.
     """
-    return _joined(domain, namespace, uid or "")
 
+    __slots__ = ("_contents", "_ids")
 
-def key_of_id(scope: str, message_id: str) -> str:
-    """Return the key of a message that has an id, unique in its scope: 32 hex digits."""
-    return _digest(f"2:id{scope}{len(message_id)}:{message_id}")
+    def __init__(self, domain: str, namespace: str, uid: str | None) -> None:
+        scope = _joined(domain, namespace, uid or "")
+        self._ids = _hash(f"2:id{scope}")
+        self._contents = _hash(f"7:content{scope}")
 
+    def key_of_id(self, message_id: str) -> str:
+        """Return the key of a message that has an id, unique in its scope: 32 hex digits."""
+        return _finished(self._ids, f"{len(message_id)}:{message_id}")
 
-def key_of_content(scope: str, agent: str, kind: str, timestamp: datetime, content: str) -> str:
-    """Return the key of a message without an id, from what it says and when."""
-    return _digest(f"7:content{scope}{_joined(agent, kind, timestamp.isoformat(), content)}")
+    def key_of_content(self, agent: str, kind: str, timestamp: datetime, content: str) -> str:
+        """Return the key of a message without an id, from what it says and when."""
+        return _finished(self._contents, _joined(agent, kind, timestamp.isoformat(), content))
 
 
 def key_of_place(stream_seq: int, stored_at: int) -> str:
@@ -33,20 +45,22 @@ def key_of_place(stream_seq: int, stored_at: int) -> str:
 
     `stored_at` (nanoseconds) tells a stream that was made anew from the one before.
     """
-    return _digest(f"5:place{_joined(str(stream_seq), str(stored_at))}")
+    return _hash(f"5:place{_joined(str(stream_seq), str(stored_at))}").hexdigest()
 
 
-def row_id(key: str, timestamp: datetime) -> bytes:
+def row_id(key: str, milliseconds: int) -> bytes:
     """Return the row's id, 16 bytes: a UUIDv7 of the message's time, whose random part is the key.
 
     The same message has the same id wherever it is stored, and new rows go to the
     end of the primary key's index.
+
+    Args:
+        key: the message's key.
+        milliseconds: its time since the Unix epoch; one before is taken for the epoch.
     """
-    milliseconds = max(0, int(timestamp.timestamp() * 1000)) & 0xFFFF_FFFF_FFFF
-    digest = int(key, 16)
-    high = (milliseconds << 16) | 0x7000 | (digest >> 116)
-    low = (0b10 << 62) | ((digest >> 54) & 0x3FFF_FFFF_FFFF_FFFF)
-    return ((high << 64) | low).to_bytes(16)
+    first, then = _head_of_key(bytes.fromhex(key))
+    time = max(0, milliseconds) & 0xFFFF_FFFF_FFFF
+    return _uuid(time << 16 | 0x7000 | first >> 4, 0b10 << 62 | then >> 2)
 
 
 def _joined(*parts: str) -> str:
@@ -54,5 +68,11 @@ def _joined(*parts: str) -> str:
     return "".join([f"{len(part)}:{part}" for part in parts])
 
 
-def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES, person=b"agent-comms").hexdigest()
+def _hash(text: str) -> blake2b:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES, person=_PERSON)
+
+
+def _finished(begun: blake2b, rest: str) -> str:
+    whole = begun.copy()
+    whole.update(rest.encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()

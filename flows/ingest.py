@@ -19,14 +19,14 @@ from connectors.jetstream import JetStreamSource
 from flows import logs, topology
 from flows.database import conninfo
 from flows.dead_letter import DeadLetter
-from flows.dedupe import RecentKeys
+from flows.dedupe import Duplicate, RecentKeys
 from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
 from flows.normalize import normalize
 from flows.redact import Redactor, redactor_of
 from flows.settings import SettingError, Settings
-from flows.storage import dead_letters_sink, messages_sink
+from flows.storage import Ready, dead_letters_sink, messages_sink, ready
 
 
 def flow() -> Dataflow:
@@ -80,18 +80,26 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     arrived = op.input("jetstream", flow, source)
     judged = op.flat_map_batch("normalize", arrived, normalize_all)
     judged = op.flat_map_batch("redact", judged, redact_all)
-    messages = op.filter_map("messages", judged, lambda item: item if isinstance(item, Message) else None)
-    letters = op.filter_map("letters", judged, lambda item: item if isinstance(item, DeadLetter) else None)
-    by_workflow = op.key_on("by_workflow", messages, _workflow_key)
+    by_workflow = op.flat_map_batch("by_workflow", judged, _messages_by_workflow)
+    letters = op.flat_map_batch("letters", judged, _letters)
     once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
+    rows = op.flat_map_batch("encode", once, _ready)
     op.output(
         "store_messages",
-        op.key_rm("unkey", once),
+        rows,
         messages_sink(database, acks, redactor, metrics.messages_written, settings.agent_comms_max_tries),
     )
     op.output("store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written))
     return flow
 
 
-def _workflow_key(message: Message) -> str:
-    return f"{message.workflow_namespace}/{message.workflow_uid}"
+def _messages_by_workflow(items: list[Message | DeadLetter]) -> list[tuple[str, Message]]:
+    return [(f"{item.workflow_namespace}/{item.workflow_uid}", item) for item in items if isinstance(item, Message)]
+
+
+def _letters(items: list[Message | DeadLetter]) -> list[DeadLetter]:
+    return [item for item in items if isinstance(item, DeadLetter)]
+
+
+def _ready(keyed: list[tuple[str, Message | Duplicate]]) -> list[Ready | Duplicate]:
+    return [item if isinstance(item, Duplicate) else ready(item) for _, item in keyed]

@@ -17,7 +17,7 @@ from flows.dead_letter import DeadLetter, Reason
 from flows.message import Message
 from flows.normalize import normalize
 from flows.redact import Redactor
-from flows.storage import messages
+from flows.storage import Ready, messages, ready
 
 PAGE = 500
 
@@ -140,11 +140,12 @@ class Letters:
             return
         store = Store(messages(self._conninfo, redactor))
         try:
-            written = store.store([message for _, message in fit])
+            written = store.store([ready(message) for _, message in fit])
         finally:
             store.close()
-        refused = {id(message) for message in [*written.rejected, *(failure.item for failure in written.failed)]}
-        ids = [letter.id for letter, message in fit if id(message) not in refused]
+        refused = [*written.rejected, *(failure.item for failure in written.failed)]
+        stay = {id(item.message) for item in refused if isinstance(item, Ready)}
+        ids = [letter.id for letter, message in fit if id(message) not in stay]
         self._connection.execute(_statement("mark_letters_replayed"), {"ids": ids})
         came_to.stored += len(written.new)
         came_to.known += written.duplicates

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import accumulate
@@ -20,6 +21,7 @@ from connectors.store import Written
 from flows.dead_letter import DeadLetter, Reason
 from flows.dedupe import Duplicate
 from flows.message import Message
+from flows.storage import Ready
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +40,18 @@ class LatencyHistogram(Collector):
         self._counts = [0] * (len(LATENCY_S) + 1)
         self._sum = 0.0
 
-    def observe_all(self, seconds: Iterable[float]) -> None:
-        """Count each of these durations."""
-        places = [(bisect_left(LATENCY_S, value), value) for value in seconds]
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        """Count each of these durations, of which there is at least one."""
+        place = bisect_left(LATENCY_S, min(seconds))
+        if place == bisect_left(LATENCY_S, max(seconds)):
+            # So it is in a backlog, where a batch's messages are all about as late.
+            counts = {place: len(seconds)}
+        else:
+            counts = Counts([bisect_left(LATENCY_S, value) for value in seconds])
         with self._lock:
-            for place, value in places:
-                self._counts[place] += 1
-                self._sum += value
+            for place, number in counts.items():
+                self._counts[place] += number
+            self._sum += sum(seconds)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the one metric."""
@@ -120,16 +127,20 @@ class FlowMetrics:
                 for kind in item.attrs.get("redacted", ()):
                     self._redactions.labels(kind).inc()
 
-    def messages_written(self, written: Written[Message | Duplicate]) -> None:
+    def messages_written(self, written: Written[Ready | Duplicate]) -> None:
         """Count a committed batch of messages."""
         now = time.time()
-        stored = [item.origin.stored_at / 1e9 for item in written.new if isinstance(item, Message) and item.origin]
+        stored = [
+            item.message.origin.stored_at / 1e9
+            for item in written.new
+            if isinstance(item, Ready) and item.message.origin
+        ]
         self._stored.inc(len(written.new))
         self._duplicate.inc(written.duplicates)
         if written.rejected:
             self._letters.labels(Reason.REFUSED_BY_POSTGRES.value).inc(len(written.rejected))
-        self._latency.observe_all([max(0.0, now - at) for at in stored])
         if stored:
+            self._latency.observe_all([max(0.0, now - at) for at in stored])
             self._newest_stored_at = max(stored)
         self._batch_rows.observe(len(written.new))
         self._batch_seconds.observe(written.seconds)

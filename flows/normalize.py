@@ -38,7 +38,7 @@ class Identity(Struct, frozen=True, gc=False):
 
     Attributes:
         word: whose word it is, where it isn't the subject's alone.
-        scope: what the message's key begins with.
+        scope: where the message's key has to be unique.
         claimed: shared by all messages of the same identity; never changed.
     """
 
@@ -48,7 +48,7 @@ class Identity(Struct, frozen=True, gc=False):
     agent: str
     kind: str
     word: str | None
-    scope: str
+    scope: identity.Scope
     claimed: dict[str, str]
 
 
@@ -104,14 +104,14 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         workflow_uid=who.uid,
         workflow_name=who.name,
         workflow_namespace=who.namespace,
-        run_id=_name("run_id", claim.run_id),
-        step_id=_name("step_id", claim.step_id),
+        run_id=claim.run_id and _name("run_id", claim.run_id),
+        step_id=claim.step_id and _name("step_id", claim.step_id),
         agent_id=who.agent,
         role=claim.role if claim.role in ROLES else default_role(who.kind),
         kind=who.kind,
         timestamp=given or message.delivery().stored_time,
         channel=subject.channel,
-        stage=_name("stage", claim.stage),
+        stage=claim.stage and _name("stage", claim.stage),
         content=content,
         attrs=_attrs(subject, claim, who, usable_time=given is not None),
         dedupe_key=_key(claim, who, given, content, message),
@@ -176,7 +176,7 @@ def _identify(
         agent=agent or UNKNOWN_AGENT,
         kind=kind,
         word=word,
-        scope=identity.scope(domain, namespace, uid),
+        scope=identity.Scope(domain, namespace, uid),
         claimed=claimed,
     )
 
@@ -265,8 +265,8 @@ def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) 
 def _key(claim: Claim, who: Identity, given: datetime | None, content: str, message: JetStreamMessage) -> str:
     message_id = _word(claim.message_id)
     if message_id:
-        return identity.key_of_id(who.scope, message_id)
+        return who.scope.key_of_id(message_id)
     if given:
-        return identity.key_of_content(who.scope, who.agent, who.kind, given, content)
+        return who.scope.key_of_content(who.agent, who.kind, given, content)
     delivery = message.delivery()
     return identity.key_of_place(delivery.stream_seq, delivery.stored_at)

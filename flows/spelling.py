@@ -15,7 +15,7 @@ from flows.dead_letter import Reason, UnfitError
 from flows.text import MAX_DEPTH, TooDeepError, storable_json
 
 
-class Claim(Struct, forbid_unknown_fields=True):
+class Claim(Struct, forbid_unknown_fields=True, gc=False):
     """What a payload says of itself. Nothing of it is trusted yet, all of it is storable.
 
     Attributes:
@@ -82,6 +82,7 @@ _KNOWN = frozenset(
 _ENVELOPES = ("message", "data")
 _MAX_ENVELOPES = 3
 
+_CONTAINERS = frozenset({dict, list})
 _canonical = msgspec.json.Decoder(Claim)
 
 
@@ -92,12 +93,19 @@ def read(data: bytes) -> Claim:
         UnfitError: it is no JSON object.
     """
     # What Postgres cannot hold, or might choke on, takes the path that looks at every value.
-    if b"\\u0000" not in data and data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    if b"\\u0000" not in data:
         try:
-            return _canonical.decode(data)
+            claim = _canonical.decode(data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             pass
+        else:
+            if (_is_flat(claim.attrs) and _is_flat(claim.tool)) or data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+                return claim
     return read_tolerantly(data)
+
+
+def _is_flat(fields: dict[str, Any] | None) -> bool:
+    return not fields or _CONTAINERS.isdisjoint(map(type, fields.values()))
 
 
 def read_tolerantly(data: bytes) -> Claim:
