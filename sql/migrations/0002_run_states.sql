@@ -27,11 +27,12 @@ SET said = CASE WHEN said_at IS NOT NULL THEN state END,
 
 ALTER TABLE workflow_comms.runs DROP COLUMN state, DROP COLUMN finished_at;
 
--- The controller's word is the last one, unless a message says that the run began again after that end.
+-- The controller's word is the last one, unless a message says that the run began again after that end:
+-- by more than 2 s, since controllers tell whole seconds, cut off, and clocks differ.
 ALTER TABLE workflow_comms.runs
     ADD COLUMN state text NOT NULL GENERATED ALWAYS AS (
         CASE
-            WHEN phase_finished_at IS NULL OR begun_at > phase_finished_at THEN coalesce(said, 'running')
+            WHEN phase_finished_at IS NULL OR begun_at - phase_finished_at > interval '2 s' THEN coalesce(said, 'running')
             WHEN phase = 'Succeeded' THEN 'succeeded'
             WHEN phase IN ('Failed', 'Error') THEN 'failed'
             WHEN said IN ('succeeded', 'failed') THEN said
@@ -41,7 +42,7 @@ ALTER TABLE workflow_comms.runs
     ADD COLUMN started_at timestamptz GENERATED ALWAYS AS (coalesce(phase_started_at, said_started_at)) STORED,
     ADD COLUMN finished_at timestamptz GENERATED ALWAYS AS (
         CASE
-            WHEN phase_finished_at IS NULL OR begun_at > phase_finished_at THEN
+            WHEN phase_finished_at IS NULL OR begun_at - phase_finished_at > interval '2 s' THEN
                 CASE WHEN said IN ('succeeded', 'failed') THEN said_at END
             ELSE phase_finished_at
         END

@@ -9,8 +9,10 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from connectors.store import Store
+from flows.completion import Completion, complete
 from flows.identity import key_of_place
 from flows.message import Message
 from flows.rebuild import rebuild_on
@@ -88,6 +90,9 @@ class Runs:
         for batch in batches:
             self._store.store(batch)
 
+    def complete(self, completion: Completion) -> None:
+        complete(self.connection, completion)
+
     def rows(self) -> list[dict[str, Any]]:
         query = "SELECT to_jsonb(runs) FROM workflow_comms.runs ORDER BY workflow_namespace, workflow_uid"
         return [row for (row,) in self.connection.execute(query)]
@@ -129,3 +134,118 @@ def test_any_order_any_batches_and_any_repetition_give_the_row_that_all_messages
     runs.forget_runs()
     assert len(rebuild_on(runs.connection).changed) == len(kept)
     assert runs.rows() == kept
+
+
+completions = st.builds(
+    Completion,
+    workflow_namespace=st.just("agents"),
+    workflow_uid=st.just("uid-1"),
+    workflow_name=st.sampled_from(["uid-1", "a", "b"]),
+    run_id=st.sampled_from([None, "run-a", "run-b"]),
+    phase=st.sampled_from(["Succeeded", "Failed", "Error", ""]),
+    started_at=st.none() | st.sampled_from(MOMENTS[:4]),
+    finished_at=st.sampled_from(MOMENTS[:4]),
+)
+of_one_run = messages.map(
+    lambda message: structs.replace(message, workflow_namespace="agents", workflow_uid="uid-1", channel="run")
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_messages_and_completions_in_any_order_and_any_number_give_one_row(data: st.DataObject, runs: Runs) -> None:
+    said = data.draw(st.lists(of_one_run, max_size=5, unique_by=lambda message: message.dedupe_key))
+    ends = data.draw(st.lists(completions, min_size=1, max_size=3))
+
+    def tell(events: Sequence[Message | Completion]) -> list[dict[str, Any]]:
+        runs.empty()
+        for event in events:
+            if isinstance(event, Completion):
+                runs.complete(event)
+            else:
+                runs.store([event])
+        return runs.rows()
+
+    kept = tell(data.draw(st.permutations([*said, *ends])))
+    assert len(kept) == 1
+    assert tell(data.draw(st.permutations([*said, *ends, *ends]))) == kept
+    assert rebuild_on(runs.connection).changed == []
+
+
+def end(phase: str = "Succeeded", at: float = 0, **changes: Any) -> Completion:
+    fields = {
+        "workflow_namespace": "agents",
+        "workflow_uid": "uid-1",
+        "workflow_name": "fix-login",
+        "run_id": None,
+        "phase": phase,
+        "started_at": NOON - timedelta(hours=1),
+        "finished_at": NOON + timedelta(seconds=at),
+    }
+    return Completion(**(fields | changes))
+
+
+def status(word: str, at: float) -> Message:
+    return Message(
+        workflow_uid="uid-1",
+        workflow_name="uid-1",
+        workflow_namespace="agents",
+        run_id=None,
+        step_id=None,
+        agent_id="planner",
+        role="system",
+        kind="status",
+        timestamp=NOON + timedelta(seconds=at),
+        channel="run",
+        stage=None,
+        content=word,
+        attrs={},
+        dedupe_key=key_of_place(int(at * 1000) + 10**9, 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "finished"),
+    [
+        ([end()], "succeeded", 0),
+        ([end("Failed")], "failed", 0),
+        ([end("Error")], "failed", 0),
+        ([end("")], "unknown", 0),
+        ([status("failed", -5), end("")], "failed", 0),
+        ([status("started", -60), end()], "succeeded", 0),
+        ([status("succeeded", -5), end("Failed")], "failed", 0),
+        # The runtime's clock is ahead, or its last word late: the controller's stands.
+        ([status("succeeded", 60), end("Failed")], "failed", 0),
+        # Seconds are cut off: it began and ended within the one that the controller tells.
+        ([status("started", 0.9), end()], "succeeded", 0),
+        ([status("in progress", 60), end()], "succeeded", 0),
+        ([status("retrying", 60), end("Failed")], "running", None),
+        ([status("retrying", 60), end("Failed"), status("done", 90)], "succeeded", 90),
+        ([status("retrying", 60), end("Failed"), end("Succeeded", 120)], "succeeded", 120),
+        ([status("started", -60), status("done", -30)], "succeeded", -30),
+        ([status("started", -60), status("done", -30), status("resumed", -20)], "running", None),
+        ([status("thinking", -60)], "running", None),
+    ],
+)  # fmt: skip
+def test_the_controllers_word_is_the_last_one_unless_the_run_begins_again(
+    events: list[Message | Completion], state: str, finished: float | None, runs: Runs
+) -> None:
+    for order in itertools.permutations(events):
+        runs.empty()
+        for event in order:
+            if isinstance(event, Completion):
+                runs.complete(event)
+            else:
+                runs.store([event])
+        query = "SELECT state, finished_at FROM workflow_comms.runs"
+        finished_at = None if finished is None else NOON + timedelta(seconds=finished)
+        assert runs.connection.execute(query).fetchall() == [(state, finished_at)]
+
+
+def test_a_run_that_ended_without_a_word_has_a_row_and_a_name(runs: Runs) -> None:
+    runs.empty()
+    runs.complete(end(run_id="run-7"))
+    ((name, run_id, messages, started_at),) = runs.connection.execute(
+        "SELECT workflow_name, run_id, messages, started_at FROM workflow_comms.runs"
+    )
+    assert (name, run_id, messages, started_at) == ("fix-login", "run-7", 0, NOON - timedelta(hours=1))

@@ -1,0 +1,113 @@
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.completion import Completion, CompletionError, read_completion
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+METADATA = {"name": "fix-login-x2x", "namespace": "agents", "uid": "0d9a-1"}
+STATUS = {"phase": "Succeeded", "startedAt": "2026-11-24T10:00:00Z", "finishedAt": "2026-11-24T11:00:00Z"}
+PAYLOAD: dict[str, Any] = {"metadata": METADATA, "status": STATUS, "run_id": "run-7", "stage": "implement"}
+READ = Completion(
+    workflow_namespace="agents",
+    workflow_uid="0d9a-1",
+    workflow_name="fix-login-x2x",
+    run_id="run-7",
+    phase="Succeeded",
+    started_at=datetime(2026, 11, 24, 10, tzinfo=UTC),
+    finished_at=datetime(2026, 11, 24, 11, tzinfo=UTC),
+)
+
+
+def read(payload: Any) -> Completion:
+    return read_completion(json.dumps(payload).encode(), NOW)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        PAYLOAD,
+        {"data": PAYLOAD},
+        {"data": json.dumps(PAYLOAD)},
+        {**PAYLOAD, "metadata": json.dumps(METADATA), "status": json.dumps(STATUS), "artifacts": "[]"},
+        {"data": {**PAYLOAD, "metadata": json.dumps(METADATA)}, "specversion": "1.0"},
+        {
+            "metadata": "",
+            "status": "",
+            "workflowName": "fix-login-x2x",
+            "workflowNamespace": "agents",
+            "workflowUid": "0d9a-1",
+            "phase": "succeeded",
+            "startedAt": "2026-11-24T11:00:00+01:00",
+            "finishedAt": "2026-11-24T11:00:00Z",
+            "runId": "run-7",
+        },
+    ],
+    ids=["bare", "an envelope", "an envelope of JSON text", "parts of JSON text", "both", "flat"],
+)
+def test_a_completion_is_read_in_every_wrapping(payload: Any) -> None:
+    assert read(payload) == READ
+
+
+def test_what_is_missing_has_a_default() -> None:
+    completion = read({"metadata": {"name": "fix-login", "uid": "", "namespace": None}})
+    assert (completion.workflow_namespace, completion.workflow_uid) == ("agents", "fix-login")
+    assert (completion.phase, completion.started_at, completion.run_id) == ("", None, None)
+    # It ended at the latest when it was told.
+    assert completion.finished_at == NOW
+
+
+@pytest.mark.parametrize(("given", "kept"), [("soon", NOW), ("2026-11-24T12:00", NOW), (12, NOW),
+    ("2031-01-01T00:00:00Z", NOW), ("2026-11-24T12:05:00Z", NOW + timedelta(minutes=5))])  # fmt: skip
+def test_an_end_that_cannot_be_is_the_time_it_was_told(given: Any, kept: datetime) -> None:
+    assert read({**PAYLOAD, "status": {**STATUS, "finishedAt": given}}).finished_at == kept
+
+
+@pytest.mark.parametrize("phase", ["Omitted", "", None, 3, {}])
+def test_a_phase_that_nobody_knows_tells_an_end_and_not_how(phase: Any) -> None:
+    assert read({**PAYLOAD, "status": {**STATUS, "phase": phase}}).phase == ""
+
+
+@pytest.mark.parametrize(
+    ("payload", "line"),
+    [
+        ([], "payload: it takes a JSON object"),
+        ({"data": "{"}, "data: it is not JSON"),
+        ({"metadata": 5}, "metadata: it takes a JSON object"),
+        ({}, "metadata.uid: it is missing, and metadata.name is, too"),
+        ({"metadata": {"uid": 5}}, "metadata.uid: it takes text"),
+        ({"metadata": {"name": "n" * 257}}, "metadata.name: it has 257 characters; 256 are allowed"),
+        ({**PAYLOAD, "status": {"phase": "Running"}}, "status.phase: it says that the run goes on: Running"),
+    ],
+)
+def test_what_is_no_completion_is_one_line_that_names_the_field(payload: Any, line: str) -> None:
+    with pytest.raises(CompletionError) as raised:
+        read(payload)
+    assert str(raised.value) == line
+
+
+def test_names_are_storable() -> None:
+    assert read({"metadata": {"name": "a\0b\ud800"}}).workflow_uid == "a\ufffdb\ufffd"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["{}", "{", "Failed"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*PAYLOAD, *METADATA, *STATUS, "data"]), inner),
+    max_leaves=20,
+)
+
+
+@given(st.binary() | values.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_a_completion_or_a_line(payload: bytes) -> None:
+    line, completion = "", None
+    try:
+        completion = read_completion(payload, NOW)
+    except CompletionError as error:
+        line = str(error)
+    assert bool(completion) != bool(line)
+    assert "\n" not in line
+    assert completion is None or (completion.workflow_uid and completion.finished_at.tzinfo is UTC)
