@@ -55,8 +55,10 @@ def _exit_code(pid: int) -> int | None:
     fields = _fields(pid)
     if fields[:1] not in (["Z"], ["X"]):
         return None
-    with suppress(ValueError, IndexError):
-        # The last field, hidden from those who may not trace the process.
+    with suppress(ValueError, IndexError, OSError):
+        # The last field is shown as 0 to those who may not trace the process.
+        if os.geteuid() not in (0, Path(f"/proc/{pid}").stat().st_uid):
+            return None
         return shell_code(os.waitstatus_to_exitcode(int(fields[49])))
     return None
 

@@ -15,6 +15,8 @@ from msgspec import Struct
 SEGMENTS = 16
 _HEAD = "head"
 _FRAME_BYTES = 8
+# For words of our own, which are few: how a run has ended is told, however little room its lines have left.
+_SPARE_BYTES = 64 * 1024
 _READ_BYTES = 128 * 1024
 
 
@@ -109,7 +111,7 @@ class Spool:
         """Put a parcel at the end; returns whether there was room for it."""
         body = self._encode(parcel)
         size = _FRAME_BYTES + len(body)
-        if self.size + size > self._max_bytes:
+        if self.size + size > self._max_bytes + (0 if parcel.origin else _SPARE_BYTES):
             return False
         last = max(self._lengths)
         length = self._lengths[last]

@@ -2,18 +2,25 @@
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any, Self
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from flows import subject
 from flows.dead_letter import UnfitError
+from flows.fit import fit
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, PERSON
 from flows.normalize import DEFAULT_KIND, MAX_NAME, ROLES, TOOL_KINDS, default_role
 from flows.settings import SettingError, Settings
 from flows.spelling import Claim, read
-from flows.text import storable_json
+from flows.text import TooDeepError, storable, storable_json
+
+# The headers of a message, and the names of the fields that are cut.
+_BESIDE_BYTES = 512
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 
 
 class PayloadError(ValueError):
@@ -56,6 +63,47 @@ class Speaker(Struct, frozen=True):
             step=settings.workflow_step,
             stage=settings.workflow_stage,
         )
+
+
+class Payload(Struct, omit_defaults=True, kw_only=True):
+    """One thing an agent said, as a publisher sends it: one JSON object, UTF-8."""
+
+    message_id: Annotated[str, Meta(min_length=1, description="The message's identity: the same id is the same row.")]
+    workflow_uid: Annotated[Name, Meta(description="Of the workflow, unique in its namespace.")]
+    workflow_name: Annotated[Name, Meta(description="Of the workflow, for people.")]
+    workflow_namespace: Annotated[Name, Meta(description="Of the workflow.")]
+    agent_id: Annotated[Name, Meta(description="Who speaks, always by the same name: planner, executor, reviewer.")]
+    kind: Annotated[
+        Name, Meta(description="message, tool_call, tool_result, status, error; any other is kept as it comes.")
+    ]
+    timestamp: Annotated[str, Meta(description="RFC 3339, with an offset.", extra_json_schema={"format": "date-time"})]
+    channel: Annotated[
+        Literal["run", "general"] | None, Meta(description="The subject decides; this repeats what it says.")
+    ] = None
+    role: Annotated[
+        Literal["system", "user", "assistant", "tool"] | None, Meta(description="By default the kind decides.")
+    ] = None
+    run_id: Annotated[Name | None, Meta(description="Where it differs from the uid.")] = None
+    step_id: Annotated[Name | None, Meta(description="The step the agent works in.")] = None
+    stage: Annotated[Name | None, Meta(description="The stage the agent works in.")] = None
+    runtime: Annotated[str | None, Meta(description="native, where nothing else is said.")] = None
+    content: Annotated[str | None, Meta(description="Text, Markdown; may carry ANSI colour.")] = None
+    status: Annotated[str | None, Meta(description="A word on how things stand.")] = None
+    error: Annotated[str | None, Meta(description="What went wrong, where there is no content.")] = None
+    tool: Annotated[dict[str, Any] | None, Meta(description="name, input, output, status, exit_code, duration_ms.")] = (
+        None
+    )
+    attrs: Annotated[dict[str, Any] | None, Meta(description="Whatever else there is to say.")] = None
+
+
+def schema() -> dict[str, Any]:
+    """Return the payload's JSON Schema."""
+    made = msgspec.json.schema(Payload)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:agent-comms:payload",
+        **made["$defs"]["Payload"],
+    }
 
 
 class Outgoing(Struct, frozen=True):
@@ -114,12 +162,37 @@ def compose(speaker: Speaker, said: Claim, *, general: bool = False) -> Outgoing
         "attrs": said.attrs,
     }
     _check(fields)
-    present = {name: value for name, value in fields.items() if value is not None}
-    return Outgoing(
-        subject=_subject(speaker.prefix, fields),
-        payload=msgspec.json.encode(storable_json(present)),
-        message_id=message_id,
-    )
+    return Outgoing(subject=_subject(speaker.prefix, fields), payload=_encoded(fields), message_id=message_id)
+
+
+def _encoded(fields: dict[str, Any]) -> bytes:
+    try:
+        for name in ("tool", "attrs"):
+            fields[name] = storable_json(fields[name])
+        for name in ("message_id", "content", "status", "error"):
+            if fields[name] is not None:
+                fields[name] = storable(fields[name])
+        return msgspec.json.encode(Payload(**fields))
+    except (TooDeepError, UnicodeEncodeError, TypeError, OverflowError) as error:
+        raise PayloadError(" ".join(str(error).split())) from error
+
+
+def shrink(payload: bytes, limit: int) -> bytes | None:
+    """Return a payload that a server takes, its longest parts cut; None where it can't be.
+
+    Args:
+        payload: as `compose` made it.
+        limit: bytes of a message, headers included.
+    """
+    fields = msgspec.json.decode(payload, type=Payload)
+    claim = Claim(content=fields.content, tool=fields.tool, attrs=fields.attrs)
+    attrs = fields.attrs or {}
+    whole = f"line {attrs['line']} of {attrs['artifact']}" if {"line", "artifact"} <= attrs.keys() else ""
+    fields.content = fields.tool = fields.attrs = None
+    if not fit(claim, limit - len(msgspec.json.encode(fields)) - _BESIDE_BYTES, whole):
+        return None
+    fields.content, fields.tool, fields.attrs = claim.content, claim.tool, claim.attrs
+    return msgspec.json.encode(fields)
 
 
 def now() -> str:
@@ -127,10 +200,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+# One agent says most of it, in a handful of kinds.
+_run_subject = lru_cache(maxsize=1_024)(subject.format_run)
+
+
 def _subject(prefix: str, fields: dict[str, Any]) -> str:
     if fields["channel"] == CHANNEL_GENERAL:
         return subject.format_general(prefix, fields["kind"])
-    return subject.format_run(
+    return _run_subject(
         prefix,
         fields["workflow_namespace"],
         fields["workflow_name"],

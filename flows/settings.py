@@ -63,6 +63,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         setting("Publisher: the role of what it says; by default the kind decides."),
     ] = None
 
+    agent_comms_spool_dir: Annotated[
+        Path | None,
+        setting("Publisher: where it keeps what NATS has not taken yet; by default a temporary folder."),
+    ] = None
+    agent_comms_spool_bytes: Annotated[
+        Count, setting("Publisher: how much it keeps for NATS at most, in bytes; what is beyond is left to backfill.")
+    ] = 67_108_864
     agent_comms_host: Annotated[str, setting("Web: the address to listen on.")] = "127.0.0.1"
     agent_comms_port: Annotated[Port, setting("Web: the port to listen on.")] = 8080
     agent_comms_auth: Annotated[

@@ -6,6 +6,7 @@ import os
 import queue
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from flows.payload import Outgoing, Speaker
     from flows.settings import Settings
     from flows.spelling import Claim
+
+FOLLOWED = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+STDIN = Path("-")
+# Stands for an option that was given without its value, which no kind can be.
+WITHOUT_KIND = " "
 
 
 def _object(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, Any] | None:
@@ -42,11 +48,37 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[st
     return dict(text.split("=", 1) for text in texts)
 
 
-@click.command(short_help="Publish a message and wait until it is stored.")
+@click.command(short_help="Publish a message, or follow what an agent writes.")
 @click.argument("text", required=False)
-@click.option("--stdin", "from_stdin", is_flag=True, help="The message is what comes on stdin.")
+@click.option(
+    "--codex-events",
+    "events",
+    multiple=True,
+    type=FOLLOWED,
+    metavar="FILE",
+    help="Follow the output of `codex exec --json`; - is stdin. Can be repeated.",
+)
+@click.option(
+    "--log-file",
+    "logs",
+    multiple=True,
+    type=FOLLOWED,
+    metavar="FILE",
+    help="Follow a log, each line a message; - is stdin. Can be repeated.",
+)
+@click.option(
+    "--stdin", "from_stdin", is_flag=True, help="The message is what comes on stdin; beside a file, each of its lines."
+)
 @click.option("--json-lines", is_flag=True, help="Each line on stdin is a payload; what it lacks is filled in.")
-@click.option("--general", is_flag=True, help="Speak in the general channel instead of the run's.")
+@click.option(
+    "--general",
+    "general_kinds",
+    multiple=True,
+    is_flag=False,
+    flag_value=WITHOUT_KIND,
+    metavar="[KIND]",
+    help="Speak in the general channel instead of the run's. Following: say a KIND in both. Can be repeated.",
+)
 @click.option("--kind", help="message (the default), tool_call, tool_result, status, error, or any other.")
 @click.option("--agent", help="Who speaks; by default AGENT_ID.")
 @click.option("--role", type=click.Choice(["system", "user", "assistant", "tool"]), help="By default the kind decides.")
@@ -59,6 +91,21 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[st
 @click.option("--run-id", help="By default RUN_ID.")
 @click.option("--step", help="By default WORKFLOW_STEP.")
 @click.option("--stage", help="By default WORKFLOW_STAGE.")
+@click.option("--until-exit", type=click.IntRange(1), metavar="PID", help="Follow until this process has ended.")
+@click.option(
+    "--until-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Follow until this file is there; it may hold the exit code.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=10.0,
+    show_default=True,
+    help="How long the last lines are tried at the end, in seconds.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 4 where a followed line was not published.")
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1, 300),
@@ -67,37 +114,101 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[st
     help="How long a message is tried, in seconds.",
 )
 def publish(
-    text: str | None, *, from_stdin: bool, json_lines: bool, general: bool, timeout: float, **said: Any
+    text: str | None,
+    *,
+    events: tuple[Path, ...],
+    logs: tuple[Path, ...],
+    general_kinds: tuple[str, ...],
+    timeout: float,
+    **said: Any,
 ) -> None:
     """Publish TEXT, or what comes on stdin, and wait until the stream has stored it.
 
     Prints the stored message's place in the stream and its id. Exit codes: 0 stored,
     1 refused, 2 a wrong setting, option or message, 3 NATS can't be reached,
     4 some of the lines are wrong and the others stored.
+
+    With --codex-events or --log-file it follows these files, whatever happens to them,
+    until the run is over: each line is published as it is written, and how the run has
+    begun and ended is said in the general channel too, as are its errors. What NATS does
+    not take is kept for later. Exit code 0, whatever NATS does, unless --strict.
     """
+    from flows.settings import Settings
+
+    if events or logs:
+        _refuse(text is not None or said["json_lines"], "TEXT and --json-lines go with no followed file")
+        _refuse(WITHOUT_KIND in general_kinds, "--general takes a KIND with a followed file")
+        _follow(_overridden(Settings.from_env(), said), events, logs, frozenset(general_kinds), said)
+        return
+    if general_kinds and text is None and not said["from_stdin"] and not said["json_lines"]:
+        # `--general TEXT`: the option has taken what was meant for the argument.
+        text, general_kinds = general_kinds[-1], (WITHOUT_KIND,)
+    _refuse(any(kind != WITHOUT_KIND for kind in general_kinds), "--general takes a KIND only with a followed file")
+    _refuse(
+        sum((text is not None, said["from_stdin"], said["json_lines"])) > 1,
+        "TEXT, --stdin and --json-lines exclude each other",
+    )
+    _refuse(
+        bool(said["json_lines"] and said["message_id"]), "--message-id is one message's, and --json-lines reads many"
+    )
+    _publish(_overridden(Settings.from_env(), said), text, said, general=bool(general_kinds), timeout=timeout)
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise click.UsageError(message)
+
+
+def _publish(settings: Settings, text: str | None, said: dict[str, Any], *, general: bool, timeout: float) -> None:
     from connectors.publisher import Publisher
     from flows.nats import nats_options
     from flows.payload import Speaker
-    from flows.settings import Settings
     from flows.spelling import Claim
 
-    if sum((text is not None, from_stdin, json_lines)) > 1:
-        message = "TEXT, --stdin and --json-lines exclude each other"
-        raise click.UsageError(message)
-    if json_lines and said["message_id"]:
-        message = "--message-id is one message's, and --json-lines reads many"
-        raise click.UsageError(message)
-    settings = _overridden(Settings.from_env(), said)
     speaker = Speaker.of(settings)
     defaults = Claim(
         message_id=said["message_id"], kind=said["kind"], tool=said["tool_json"], attrs=said["attrs"] or None
     )
     with Publisher(nats_options(settings, "agent-comms-publish"), patience=timeout) as publisher:
-        if json_lines:
+        if said["json_lines"]:
             _publish_lines(publisher, speaker, defaults, general=general)
         else:
-            defaults.content = _stdin_text() if from_stdin else text
-            _publish_one(publisher, speaker, defaults, general=general)
+            defaults.content = _stdin_text() if said["from_stdin"] else text
+            _publish_one(publisher, speaker, defaults, settings.agent_comms_max_message_bytes, general=general)
+
+
+def _follow(
+    settings: Settings,
+    events: tuple[Path, ...],
+    logs: tuple[Path, ...],
+    general: frozenset[str],
+    said: dict[str, Any],
+) -> None:
+    from connectors.pipe import PipeReader
+    from web.follow import Station, tell
+    from web.until import Until
+
+    stdin = [*events, *logs].count(STDIN) + said["from_stdin"]
+    _refuse(stdin > 1, "stdin can be read once")
+    _refuse(bool(said["message_id"] or said["tool_json"]), "--message-id and --tool-json are one message's")
+    station = Station.of(
+        settings, "agent-comms-publish", general=general, log_kind=said["kind"] or "message", attrs=said["attrs"]
+    )
+    until = Until(said["until_exit"], said["until_file"])
+    until.listen(station.wake)
+    for path in events:
+        if path != STDIN:
+            station.sidecar.follow(path, "codex-events")
+    for path in logs:
+        if path != STDIN:
+            station.sidecar.follow(path, "log")
+    if stdin:
+        pipe = PipeReader(os.dup(sys.stdin.fileno()), station.wake)
+        station.sidecar.listen(pipe, "codex-events" if STDIN in events else "log", "stdin")
+        pipe.start()
+    station.sidecar.started()
+    report = station.run(until, said["grace"])
+    click.get_current_context().exit(tell(report, station.desk, strict=said["strict"]))
 
 
 def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:
@@ -124,11 +235,21 @@ def _stdin_text() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _publish_one(publisher: Publisher, speaker: Speaker, said: Claim, *, general: bool) -> None:
-    from flows.payload import compose
+def _publish_one(publisher: Publisher, speaker: Speaker, said: Claim, max_bytes: int, *, general: bool) -> None:
+    from connectors.puback import TooLarge
+    from flows.payload import compose, shrink
 
     message = compose(speaker, said, general=general)
-    click.echo(_stored(publisher.publish(message.subject, message.payload, message_id=message.message_id), message))
+    try:
+        ack = publisher.publish(message.subject, message.payload, message_id=message.message_id)
+    except TooLarge as error:
+        # Whole it would go nowhere; cut to what becomes a row it says most of what it has to.
+        cut = shrink(message.payload, min(publisher.max_payload, max_bytes))
+        if cut is None:
+            raise
+        ack = publisher.publish(message.subject, cut, message_id=message.message_id)
+        say(f"{error}; it was cut to {len(cut):,}")
+    click.echo(_stored(ack, message))
 
 
 def _stored(ack: PubAck, message: Outgoing) -> str:

@@ -48,6 +48,7 @@ def read(event: dict[str, Any], state: State) -> list[Said]:
 
 def completed_turn(state: State, usage: Any) -> Said:
     """Return the end of a turn; its tokens are the thread's until then."""
+    state.outcome = "completed"
     attrs: dict[str, Any] = {"status": "completed"}
     tokens = ""
     if isinstance(usage, dict):
@@ -58,6 +59,7 @@ def completed_turn(state: State, usage: Any) -> Said:
 
 
 def _failed_turn(state: State, said: dict[str, Any]) -> Said:
+    state.outcome = "failed"
     message = first_text(said.get("message")) or f"Turn {state.turn or 1} failed"
     attrs: dict[str, Any] = {"status": "failed", "fatal": True}
     if state.failure == message:

@@ -202,7 +202,8 @@ def _background(msg: dict[str, Any], _state: State) -> list[Said]:
     return [status(first_text(msg.get("message")) or "background event")]
 
 
-def _aborted(msg: dict[str, Any], _state: State) -> list[Said]:
+def _aborted(msg: dict[str, Any], state: State) -> list[Said]:
+    state.outcome = "failed"
     return [error(f"Turn aborted: {first_text(msg.get('reason')) or 'interrupted'}")]
 
 

@@ -1,8 +1,11 @@
 """What the earlier lines of a file tell of the next one."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
+
+# How the last turn went so far.
+Outcome = Literal["running", "completed", "failed"]
 
 # A file that opens more calls and never closes one is no run of Codex.
 MAX_OPEN = 1_000
@@ -28,6 +31,7 @@ class State(Struct):
     Attributes:
         thread: the Codex thread in effect.
         turn: of the thread, from 1; 0 before the first.
+        outcome: of the last turn.
         calls: that wait for their result, by what the two have in common.
         ended: calls of a process that is gone, until somebody takes note.
         todo: the last list of things to do.
@@ -39,6 +43,7 @@ class State(Struct):
 
     thread: str | None = None
     turn: int = 0
+    outcome: Outcome | None = None
     calls: dict[str, Call] = {}
     ended: list[Call] = []
     todo: str | None = None
@@ -64,6 +69,7 @@ class State(Struct):
     def begin_turn(self) -> int:
         """Take note of a turn; returns its number."""
         self.turn += 1
+        self.outcome = "running"
         self.todo = self.failure = None
         return self.turn
 

@@ -295,9 +295,18 @@ def test_a_failure_is_one_line_with_an_exit_code_and_shows_no_secret(
     assert done.stdout == ""
 
 
-def test_a_message_over_the_servers_limit_is_one_line(guarded: EmbeddedNats) -> None:
-    line = one_line(publish(guarded, "--stdin", stdin=b"x" * 8_400_000), 1)
-    assert re.search(r"the message has 8,400,\d\d\d bytes with its headers; the server takes 8,388,608$", line)
+def test_a_message_over_the_servers_limit_is_cut_and_says_so(guarded: EmbeddedNats) -> None:
+    done = publish(guarded, "--stdin", stdin=b"x" * 8_400_000)
+    assert done.returncode == 0
+    told = (
+        r"agent-comms: the message has 8,400,\d{3} bytes with its headers; the server takes 8,388,608; "
+        r"it was cut to 1,04\d,\d{3}\n"
+    )
+    assert re.fullmatch(told, done.stderr)
+    [(_, payload)] = stored(guarded, done)
+    assert payload["content"].startswith("x" * 1_000_000)
+    assert payload["content"].endswith("\n… [cut: 8,400,000 bytes in all]")
+    assert payload["attrs"]["truncated"] is True
 
 
 @pytest.mark.parametrize(

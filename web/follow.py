@@ -1,0 +1,183 @@
+"""Follows what an agent writes until its run is over, and says what came of it."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import Struct
+
+from connectors.connection import NatsUnavailable
+from connectors.outbox import CHECKPOINT_S, Outbox
+from connectors.spool import Parcel, Spool, SpoolError
+from connectors.watch import FileWatch
+from flows.fit import budget
+from flows.ledger import Desk
+from flows.nats import nats_options
+from flows.payload import Speaker, shrink
+from flows.sidecar import Report, Sidecar
+from web.failure import IN_PART, in_words, say
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from web.until import Until
+
+# While NATS is busy with what it has got, files can wait.
+BREATH_S = 0.005
+# At the end a file may still get what is on its way to it.
+LAST_LOOKS = 2
+MEMORY_SPOOL_BYTES = 16 * 1024 * 1024
+
+
+class Station(Struct):
+    """A sidecar with all that it needs to run: where it keeps what it knows, and what wakes it.
+
+    Attributes:
+        wake: has `run` look for something to do; from any thread.
+    """
+
+    sidecar: Sidecar
+    desk: Desk
+    selector: selectors.BaseSelector
+    wake: Callable[[], None]
+    _wakened: int
+
+    @classmethod
+    def of(cls, settings: Settings, name: str, **options: Any) -> Station:
+        """Make a sidecar that publishes as the settings say.
+
+        Args:
+            settings: where and as whom.
+            name: of its connection.
+            options: of the sidecar.
+
+        Raises:
+            SettingError: a setting could never work.
+        """
+        speaker = Speaker.of(settings)
+        nats = nats_options(settings, name)
+        desk, spool, waiting = _spool(settings, speaker)
+
+        def complain(error: Exception) -> None:
+            sidecar.say_once(str(in_words(error) or in_words(NatsUnavailable(str(error)))))
+
+        def leave(parcel: Parcel, error: Any) -> None:
+            sidecar.left(parcel, error)
+
+        outbox = Outbox(nats, spool, waiting=waiting, shrink=shrink, on_trouble=complain, on_left=leave)
+        sidecar = Sidecar(
+            speaker,
+            outbox,
+            desk.read(),
+            budget=budget(settings.agent_comms_max_message_bytes),
+            say=say,
+            **options,
+        )
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        selector = selectors.DefaultSelector()
+        selector.register(reading, selectors.EVENT_READ)
+
+        def wake() -> None:
+            with suppress(BlockingIOError):
+                os.write(writing, b".")
+
+        return cls(sidecar, desk, selector, wake, reading)
+
+    def run(self, until: Until, grace: float) -> Report:
+        """Follow until the run is over, then send what is left for so many seconds."""
+        sidecar = self.sidecar
+        sidecar.outbox.start()
+        watch = FileWatch([*sidecar.paths, *([until.file] if until.file else [])])
+        for file in (watch.fileno(), until.fileno()):
+            if file is not None:
+                self.selector.register(file, selectors.EVENT_READ)
+        saved_at = 0.0
+        while not (until.is_over or sidecar.is_at_end):
+            changed = sidecar.poll()
+            if (now := time.monotonic()) - saved_at > CHECKPOINT_S:
+                sidecar.checkpoint(self.desk)
+                saved_at = now
+            self._wait(watch, changed=changed)
+        watch.close()
+        return self._end(until, time.monotonic() + grace)
+
+    def _wait(self, watch: FileWatch, *, changed: bool) -> None:
+        patience = watch.patience(changed=changed)
+        if changed:
+            patience = BREATH_S if self.sidecar.outbox.has_enough else 0
+        if self.selector.select(patience):
+            with suppress(BlockingIOError):
+                os.read(self._wakened, 4096)
+            watch.drain()
+        if not changed:
+            watch.refresh()
+
+    def _end(self, until: Until, deadline: float) -> Report:
+        sidecar = self.sidecar
+        looks = 0
+        while looks < LAST_LOOKS and time.monotonic() < deadline:
+            if sidecar.poll():
+                time.sleep(BREATH_S if sidecar.outbox.has_enough else 0)
+            else:
+                looks += 1
+        sidecar.end(is_over=until.agent_has_ended)
+        sidecar.finished(until.ending(sidecar.guess()))
+        sidecar.outbox.drain(deadline)
+        report = sidecar.report()
+        sidecar.checkpoint(self.desk, over=True)
+        sidecar.outbox.close()
+        self.desk.close()
+        return report
+
+
+def _spool(settings: Settings, speaker: Speaker) -> tuple[Desk, Spool, int]:
+    """Open the spool, in memory where it can't be on disk; returns how many lines wait in it as well."""
+    waiting = 0
+
+    def count(parcel: Parcel) -> None:
+        nonlocal waiting
+        waiting += parcel.counts
+
+    size = settings.agent_comms_spool_bytes
+    try:
+        desk = Desk.of(settings, speaker)
+        return desk, Spool(desk.folder and desk.folder / "spool", size, recovered=count), waiting
+    except (OSError, SpoolError) as error:
+        size = min(size, MEMORY_SPOOL_BYTES)
+        say(f"AGENT_COMMS_SPOOL_DIR: {error}; what NATS doesn't take is kept in memory, {size:,} bytes of it")
+        return Desk(None), Spool(None, size), 0
+
+
+def tell(report: Report, desk: Desk, *, strict: bool) -> int:
+    """Say what became of the lines; returns the exit code.
+
+    Args:
+        report: what became of them.
+        desk: where the rest is.
+        strict: it is a failure where something is left.
+    """
+    click.echo(f"{report.published} published, {report.left} left to backfill")
+    for line in details(report, desk.folder):
+        say(line)
+    return IN_PART if strict and report.left else 0
+
+
+def details(report: Report, folder: Path | None) -> list[str]:
+    """Return what else there is to say of the lines, a line each."""
+    lines = []
+    if report.waiting and folder:
+        lines.append(f"the spool {folder} keeps {report.waiting} of them; the next start sends them")
+    elif report.waiting:
+        lines.append(f"{report.waiting} of them were kept in memory alone and are gone")
+    for origin, gaps in report.gaps.items():
+        shown = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in gaps[:20])
+        lines.append(f"left to backfill: lines {shown}{' …' if len(gaps) > 20 else ''} of {origin}")
+    if report.skipped:
+        lines.append(f"{report.skipped} lines are no events of Codex")
+    return lines

@@ -1,0 +1,71 @@
+"""What ends a run: a process, a file, a signal, the end of all pipes."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from connectors.process import Process
+from flows.sidecar import Ending
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Until:
+    """Tells whether a run is over.
+
+    Args:
+        pid: of the process that the run is.
+        file: that is there once the run is over; it may hold the exit code.
+    """
+
+    def __init__(self, pid: int | None, file: Path | None) -> None:
+        self._process = Process(pid) if pid is not None else None
+        self.file = file
+        self.signals = 0
+        self._wake: Callable[[], None] = lambda: None
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Take the signals that end a process for word that the run is over; the second one ends it at once.
+
+        Args:
+            wake: has somebody ask whether the run is over.
+        """
+        self._wake = wake
+        for number in ENDING_SIGNALS:
+            signal.signal(number, self._told)
+
+    def _told(self, number: int, _frame: FrameType | None) -> None:
+        self.signals += 1
+        if self.signals > 1:
+            os._exit(128 + number)
+        self._wake()
+
+    def fileno(self) -> int | None:
+        """Return what becomes readable at the process's end, if anything does."""
+        return self._process.fileno() if self._process else None
+
+    @property
+    def agent_has_ended(self) -> bool:
+        """Whether the agent itself is known to have ended."""
+        return bool((self._process and self._process.has_ended()) or (self.file and self.file.exists()))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run is over as far as we are concerned."""
+        return self.signals > 0 or self.agent_has_ended
+
+    def ending(self, guess: Ending) -> Ending:
+        """Return how it ended.
+
+        Args:
+            guess: where nobody has told.
+        """
+        if self._process and self._process.exit_code is not None:
+            return Ending(self._process.exit_code)
+        if self.file:
+            with suppress(OSError, ValueError):
+                return Ending(int(self.file.read_text(encoding="utf-8", errors="replace").strip()))
+        return guess
