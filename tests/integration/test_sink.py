@@ -8,12 +8,13 @@ import psycopg
 import pytest
 from psycopg import Cursor
 
-from connectors.copy import CopyTable
+from connectors import binary
+from connectors.copy import CopyTable, Row
 from connectors.postgres import PostgresSink
 from connectors.store import Destination
 from tests.waiting import wait_until
 
-TABLE = CopyTable(name=("public", "words"), columns=("word",), types=("text",), key="word")
+TABLE = CopyTable(name=("public", "words"), columns=("word",), key="word")
 CREATE = """
     CREATE TABLE words (word text PRIMARY KEY);
     CREATE TABLE kept (word text PRIMARY KEY, why text NOT NULL);
@@ -60,7 +61,7 @@ class Writing:
             destination=Destination(
                 conninfo=database,
                 table=TABLE,
-                row=lambda word: None if word.startswith("copy") else (word,),
+                row=lambda word: None if word.startswith("copy") else Row(word, binary.text(word)),
                 reject=keep,
                 sample="sample",
             ),

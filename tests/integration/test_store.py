@@ -7,10 +7,11 @@ import psycopg
 import pytest
 from psycopg import Cursor, errors
 
-from connectors.copy import CopyTable
+from connectors import binary
+from connectors.copy import CopyTable, Row
 from connectors.store import Destination, Store, Written
 
-TABLE = CopyTable(name=("public", "words"), columns=("key", "word"), types=("text", "text"), key="key")
+TABLE = CopyTable(name=("public", "words"), columns=("key", "word"), key="key")
 CREATE = """
     CREATE TABLE words (key text PRIMARY KEY, word text NOT NULL CHECK (word <> 'refused'));
     CREATE TABLE kept (key text PRIMARY KEY, why text);
@@ -31,11 +32,12 @@ FOR_ALL = """
 GOOD = ["a", "b", "c", "d", "e"]
 
 
-def row(word: str) -> tuple[str, str] | None:
+def row(word: str) -> Row | None:
     if word == "unmade":
         message = "no row can be made of this"
         raise RecursionError(message)
-    return None if word == "copy" else (f"key of {word}", word)
+    key = f"key of {word}"
+    return None if word == "copy" else Row(key, binary.text(key) + binary.text(word))
 
 
 def keep(cursor: Cursor[Any], word: str, why: str) -> None:
