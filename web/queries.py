@@ -64,7 +64,12 @@ class Scope(Struct, frozen=True):
 
 
 class RunRow(Struct, frozen=True):
-    """One row of `workflow_comms.runs`; `state` is `stale` where a running run has gone silent."""
+    """One row of `workflow_comms.runs`.
+
+    Attributes:
+        state: `stale` where a running run has gone silent.
+        pruned: how many of its messages are past the retention and gone.
+    """
 
     workflow_namespace: str
     workflow_uid: str
@@ -82,6 +87,7 @@ class RunRow(Struct, frozen=True):
     finished_at: datetime | None
     last_agent: str | None
     last_content: str | None
+    pruned: int
     attrs: dict[str, Any]
 
     @property
@@ -310,4 +316,4 @@ def make_event(row: Sequence[Any]) -> Event:
 
 
 def _run_row(_: Cursor[Any]) -> Callable[[Sequence[Any]], RunRow]:
-    return lambda row: RunRow(*(*row[:16], _object(row[16])))
+    return lambda row: RunRow(*(*row[:17], _object(row[17])))

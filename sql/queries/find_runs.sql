@@ -1,8 +1,8 @@
 -- The runs that a name fits: by run id before uid before name, then the newest first.
 SELECT workflow_namespace, workflow_uid, workflow_name, run_id, runtime,
-       CASE WHEN state = 'running' AND last_at < %(silent_since)s::timestamptz THEN 'stale' ELSE state END AS state,
+       workflow_comms.shown_state(state, last_at, %(silent_since)s::timestamptz) AS state,
        messages, tool_calls, errors, agents, first_at, last_at, started_at, finished_at, last_agent, last_content,
-       attrs::text
+       pruned, attrs::text
 FROM (
     (
         SELECT 1 AS rank, *

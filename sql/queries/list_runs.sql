@@ -1,14 +1,14 @@
 -- The runs with the newest activity first, from a place in that order on, perhaps in one state or with some words.
 SELECT workflow_namespace, workflow_uid, workflow_name, run_id, runtime,
-       CASE WHEN state = 'running' AND last_at < %(silent_since)s::timestamptz THEN 'stale' ELSE state END AS state,
+       workflow_comms.shown_state(state, last_at, %(silent_since)s::timestamptz) AS state,
        messages, tool_calls, errors, agents, first_at, last_at, started_at, finished_at, last_agent, last_content,
-       attrs::text
+       pruned, attrs::text
 FROM workflow_comms.runs
 WHERE last_at IS NOT NULL
   AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
   AND (
     %(state)s::text IS NULL
-    OR CASE WHEN state = 'running' AND last_at < %(silent_since)s::timestamptz THEN 'stale' ELSE state END = %(state)s::text
+    OR workflow_comms.shown_state(state, last_at, %(silent_since)s::timestamptz) = %(state)s::text
   )
   AND (
     %(words)s::text IS NULL

@@ -60,6 +60,7 @@ def run(**fields: Any) -> RunRow:
         "finished_at": None,
         "last_agent": "planner",
         "last_content": "Beginning.",
+        "pruned": 0,
         "attrs": {},
         **fields,
     }
