@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import secrets
 import tempfile
 from contextlib import suppress
 from hashlib import blake2b
@@ -118,7 +117,6 @@ class Desk:
         if self.folder is not None:
             with suppress(OSError, msgspec.MsgspecError):
                 ledger = msgspec.json.decode((self.folder / _FILE).read_bytes(), type=Ledger)
-        ledger.session = ledger.session or secrets.token_hex(8)
         return ledger
 
     def write(self, ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ import click
 from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
+from web.run import run as run_command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,6 +24,7 @@ def main() -> None:
 
 
 main.add_command(publish)
+main.add_command(run_command)
 main.add_command(dead_letters)
 
 

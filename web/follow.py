@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import selectors
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from msgspec import Struct
@@ -18,21 +19,40 @@ from connectors.outbox import CHECKPOINT_S, Outbox
 from connectors.spool import Parcel, Spool, SpoolError
 from connectors.watch import FileWatch
 from flows.fit import budget
-from flows.ledger import Desk
+from flows.ledger import Desk, Ledger
 from flows.nats import nats_options
 from flows.payload import Speaker, shrink
-from flows.sidecar import Report, Sidecar
+from flows.sidecar import Ending, Report, Sidecar
 from web.failure import IN_PART, in_words, say
 
 if TYPE_CHECKING:
     from flows.settings import Settings
-    from web.until import Until
 
 # While NATS is busy with what it has got, files can wait.
 BREATH_S = 0.005
 # At the end a file may still get what is on its way to it.
 LAST_LOOKS = 2
 MEMORY_SPOOL_BYTES = 16 * 1024 * 1024
+
+
+class End(Protocol):
+    """The end of a run: `web.until.Until`, or a child of our own."""
+
+    file: Path | None
+
+    def fileno(self) -> int | None:
+        """Return what becomes readable at the end, if anything does."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to follow."""
+
+    @property
+    def agent_has_ended(self) -> bool:
+        """Whether the agent is known to have ended."""
+
+    def ending(self, guess: Ending) -> Ending:
+        """Return how it ended; `guess` is what its files tell."""
 
 
 class Station(Struct):
@@ -49,12 +69,13 @@ class Station(Struct):
     _wakened: int
 
     @classmethod
-    def of(cls, settings: Settings, name: str, **options: Any) -> Station:
+    def of(cls, settings: Settings, name: str, *, fresh: bool = False, **options: Any) -> Station:
         """Make a sidecar that publishes as the settings say.
 
         Args:
             settings: where and as whom.
             name: of its connection.
+            fresh: this is another run than the one that an earlier publisher told of.
             options: of the sidecar.
 
         Raises:
@@ -63,6 +84,8 @@ class Station(Struct):
         speaker = Speaker.of(settings)
         nats = nats_options(settings, name)
         desk, spool, waiting = _spool(settings, speaker)
+        ledger = Ledger() if fresh else desk.read()
+        ledger.session = ledger.session or secrets.token_hex(8)
 
         def complain(error: Exception) -> None:
             sidecar.say_once(str(in_words(error) or in_words(NatsUnavailable(str(error)))))
@@ -74,7 +97,7 @@ class Station(Struct):
         sidecar = Sidecar(
             speaker,
             outbox,
-            desk.read(),
+            ledger,
             budget=budget(settings.agent_comms_max_message_bytes),
             say=say,
             **options,
@@ -89,8 +112,14 @@ class Station(Struct):
 
         return cls(sidecar, desk, selector, wake, reading)
 
-    def run(self, until: Until, grace: float) -> Report:
-        """Follow until the run is over, then send what is left for so many seconds."""
+    def run(self, until: End, grace: float, *, finished: str = "status") -> Report:
+        """Follow until the run is over, then send what is left.
+
+        Args:
+            until: tells when it is over.
+            grace: for how many seconds is tried to send what is left.
+            finished: the kind in which is said how it ended.
+        """
         sidecar = self.sidecar
         sidecar.outbox.start()
         watch = FileWatch([*sidecar.paths, *([until.file] if until.file else [])])
@@ -105,7 +134,7 @@ class Station(Struct):
                 saved_at = now
             self._wait(watch, changed=changed)
         watch.close()
-        return self._end(until, time.monotonic() + grace)
+        return self._end(until, time.monotonic() + grace, finished)
 
     def _wait(self, watch: FileWatch, *, changed: bool) -> None:
         patience = watch.patience(changed=changed)
@@ -118,7 +147,7 @@ class Station(Struct):
         if not changed:
             watch.refresh()
 
-    def _end(self, until: Until, deadline: float) -> Report:
+    def _end(self, until: End, deadline: float, finished: str) -> Report:
         sidecar = self.sidecar
         looks = 0
         while looks < LAST_LOOKS and time.monotonic() < deadline:
@@ -127,7 +156,7 @@ class Station(Struct):
             else:
                 looks += 1
         sidecar.end(is_over=until.agent_has_ended)
-        sidecar.finished(until.ending(sidecar.guess()))
+        sidecar.finished(until.ending(sidecar.guess()), finished)
         sidecar.outbox.drain(deadline)
         report = sidecar.report()
         sidecar.checkpoint(self.desk, over=True)

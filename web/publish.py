@@ -14,6 +14,7 @@ import click
 from web.failure import IN_PART, Failure, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from connectors.puback import PubAck
@@ -40,12 +41,31 @@ def _object(_context: click.Context, _parameter: click.Parameter, text: str | No
         raise click.BadParameter(message) from error
 
 
-def _pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+def pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Read an option's NAME=VALUE, given any number of times."""
     for text in texts:
         if not text.partition("=")[0] or "=" not in text:
             message = f"it takes NAME=VALUE, but got {text!r}"
             raise click.BadParameter(message)
     return dict(text.split("=", 1) for text in texts)
+
+
+_SPEAKING = (
+    click.option("--agent", help="Who speaks; by default AGENT_ID."),
+    click.option("--namespace", help="By default WORKFLOW_NAMESPACE."),
+    click.option("--name", help="The workflow's name; by default WORKFLOW_NAME."),
+    click.option("--uid", help="The workflow's uid; by default WORKFLOW_UID, or the name."),
+    click.option("--run-id", help="By default RUN_ID."),
+    click.option("--step", help="By default WORKFLOW_STEP."),
+    click.option("--stage", help="By default WORKFLOW_STAGE."),
+)
+
+
+def speaking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say who speaks."""
+    for option in reversed(_SPEAKING):
+        command = option(command)
+    return command
 
 
 @click.command(short_help="Publish a message, or follow what an agent writes.")
@@ -80,17 +100,11 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, texts: tuple[st
     help="Speak in the general channel instead of the run's. Following: say a KIND in both. Can be repeated.",
 )
 @click.option("--kind", help="message (the default), tool_call, tool_result, status, error, or any other.")
-@click.option("--agent", help="Who speaks; by default AGENT_ID.")
 @click.option("--role", type=click.Choice(["system", "user", "assistant", "tool"]), help="By default the kind decides.")
 @click.option("--tool-json", callback=_object, help="{name, input, output, status, exit_code, duration_ms}")
-@click.option("--attr", "attrs", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="Can be repeated.")
+@click.option("--attr", "attrs", multiple=True, metavar="NAME=VALUE", callback=pairs, help="Can be repeated.")
 @click.option("--message-id", help="The message's identity; by default a new one.")
-@click.option("--namespace", help="By default WORKFLOW_NAMESPACE.")
-@click.option("--name", help="The workflow's name; by default WORKFLOW_NAME.")
-@click.option("--uid", help="The workflow's uid; by default WORKFLOW_UID, or the name.")
-@click.option("--run-id", help="By default RUN_ID.")
-@click.option("--step", help="By default WORKFLOW_STEP.")
-@click.option("--stage", help="By default WORKFLOW_STAGE.")
+@speaking
 @click.option("--until-exit", type=click.IntRange(1), metavar="PID", help="Follow until this process has ended.")
 @click.option(
     "--until-file",
@@ -138,7 +152,7 @@ def publish(
     if events or logs:
         _refuse(text is not None or said["json_lines"], "TEXT and --json-lines go with no followed file")
         _refuse(WITHOUT_KIND in general_kinds, "--general takes a KIND with a followed file")
-        _follow(_overridden(Settings.from_env(), said), events, logs, frozenset(general_kinds), said)
+        _follow(overridden(Settings.from_env(), said), events, logs, frozenset(general_kinds), said)
         return
     if general_kinds and text is None and not said["from_stdin"] and not said["json_lines"]:
         # `--general TEXT`: the option has taken what was meant for the argument.
@@ -151,7 +165,7 @@ def publish(
     _refuse(
         bool(said["json_lines"] and said["message_id"]), "--message-id is one message's, and --json-lines reads many"
     )
-    _publish(_overridden(Settings.from_env(), said), text, said, general=bool(general_kinds), timeout=timeout)
+    _publish(overridden(Settings.from_env(), said), text, said, general=bool(general_kinds), timeout=timeout)
 
 
 def _refuse(wrong: bool, message: str) -> None:
@@ -211,13 +225,13 @@ def _follow(
     click.get_current_context().exit(tell(report, station.desk, strict=said["strict"]))
 
 
-def _overridden(settings: Settings, said: dict[str, Any]) -> Settings:
+def overridden(settings: Settings, said: dict[str, Any]) -> Settings:
     """Return the settings as the options change them."""
     import msgspec
 
     flags = {
         "agent_id": said["agent"],
-        "agent_role": said["role"],
+        "agent_role": said.get("role"),
         "workflow_namespace": said["namespace"],
         "run_id": said["run_id"],
         "workflow_step": said["step"],
