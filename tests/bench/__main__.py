@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
-from tests.bench import ingest, live, memory, redaction, scaling, stages
+from tests.bench import fanout, ingest, live, memory, redaction, scaling, stages
 from tests.bench.bench import Bench
 from tests.bench.figure import Results, as_json, show
 from tests.bench.machine import describe
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Bench], Results]] = {
     "memory": memory.measure,
     "scaling": scaling.measure,
     "live": live.measure,
+    "fanout": fanout.measure,
 }
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import quantiles
+from typing import Annotated
 
 import psycopg
 
 from connectors.embedded import EmbeddedPostgres
+from tests.bench.bench import Bench
+from tests.bench.figure import Figure, Results
 from tests.crowd import Crowd
 from tests.servers import fresh_database
 from tests.webserver import WebServer
@@ -22,14 +25,31 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True)
 class FanOut:
-    """What a crowd saw: milliseconds from the writer's commit begun to the client, and what is missing."""
+    """What a crowd saw of one web process, from before a message is written to Postgres until each has it."""
 
-    clients: int
-    rate: int
-    p50: float
-    p99: float
-    lost: int
-    cpu: float
+    p50: Annotated[float, Figure("write to SSE client, p50", "ms")]
+    p99: Annotated[float, Figure("write to SSE client, p99", "ms", "≤ 200")]
+    lost: Annotated[float, Figure("messages that a client missed, or had out of order, of all clients", "", "0")]
+    cpu: Annotated[float, Figure("the web's CPU", "% of a core")]
+    crowd_cpu: Annotated[float, Figure("the clients' CPU, in a process of their own", "% of a core")]
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What connections cost on which nothing happens."""
+
+    kib: Annotated[float, Figure("the web's memory, a client", "KiB")]
+
+
+def measure(bench: Bench) -> Results:
+    """Have 1,000 clients watch one run in which 50 messages a second are said, and then nothing."""
+    clients, rate = 1_000, 50
+    return {
+        f"{clients:,} clients, {rate} a second": fan_out(
+            bench.postgres, bench.folder, clients, rate, bench.seconds(20)
+        ),
+        f"{clients:,} clients, idle": Idle(idle_kib(bench.postgres, bench.folder, clients)),
+    }
 
 
 def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, seconds: float) -> FanOut:
@@ -49,7 +69,7 @@ def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, sec
             before, began = web.metric("process_cpu_seconds_total"), time.monotonic()
             _speak(writer, rate, number)
             cpu = (web.metric("process_cpu_seconds_total") - before) / (time.monotonic() - began)
-        took, seen = ours.recv()
+        took, seen, crowd_cpu = ours.recv()
         watching.join()
         with psycopg.connect(database) as connection:
             stored = [
@@ -57,7 +77,7 @@ def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, sec
             ]
     lost = sum(len(stored) - len(seqs) if seqs == stored[: len(seqs)] else len(stored) for seqs in seen)
     cuts = quantiles(took, n=100)
-    return FanOut(clients, rate, cuts[49], cuts[98], lost, cpu)
+    return FanOut(cuts[49], cuts[98], lost, 100 * cpu, 100 * crowd_cpu)
 
 
 def idle_kib(server: EmbeddedPostgres, folder: Path, clients: int) -> float:
@@ -83,6 +103,10 @@ def _watch(pipe: Connection, url: str, clients: int, number: int) -> None:
         # Each has had its first comment, so that it is watching.
         assert crowd.read_until(lambda: all(member.heard for member in crowd.members), PATIENCE_S)
         pipe.send("watching")
+        # The one message that was there before, and the first of the warm-up: the crowd has begun to be busy.
+        crowd.read_until(lambda: crowd.all_have(2), deadline - time.monotonic())
+        began, used = time.monotonic(), time.process_time()
         crowd.read_until(lambda: crowd.all_have(number), deadline - time.monotonic())
+        cpu = (time.process_time() - used) / (time.monotonic() - began)
         took = [ms for member in crowd.members for ms in list(member.took)[WARM_UP:]]
-        pipe.send((took, [list(member.seqs) for member in crowd.members]))
+        pipe.send((took, [list(member.seqs) for member in crowd.members], cpu))
