@@ -71,17 +71,22 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
         metrics.received(len(messages))
         return [normalize(message, settings.agent_comms_max_message_bytes) for message in messages]
 
-    def redact_all(items: list[Message | DeadLetter]) -> list[Message | DeadLetter]:
-        items = [redactor.message(item) if isinstance(item, Message) else redactor.letter(item) for item in items]
-        metrics.judged(items)
-        return items
+    def redact_messages(messages: list[Message]) -> list[Message]:
+        messages = redactor.messages(messages)
+        metrics.judged(messages)
+        return messages
+
+    def redact_letters(letters: list[DeadLetter]) -> list[DeadLetter]:
+        return [redactor.letter(letter) for letter in letters]
 
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
     judged = op.flat_map_batch("normalize", arrived, normalize_all)
-    judged = op.flat_map_batch("redact", judged, redact_all)
-    by_workflow = op.flat_map_batch("by_workflow", judged, _messages_by_workflow)
+    messages = op.flat_map_batch("messages", judged, _messages)
+    messages = op.flat_map_batch("redact_messages", messages, redact_messages)
     letters = op.flat_map_batch("letters", judged, _letters)
+    letters = op.flat_map_batch("redact_letters", letters, redact_letters)
+    by_workflow = op.flat_map_batch("by_workflow", messages, _by_workflow)
     once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
     rows = op.flat_map_batch("encode", once, _ready)
     op.output(
@@ -93,12 +98,16 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     return flow
 
 
-def _messages_by_workflow(items: list[Message | DeadLetter]) -> list[tuple[str, Message]]:
-    return [(f"{item.workflow_namespace}/{item.workflow_uid}", item) for item in items if isinstance(item, Message)]
+def _messages(items: list[Message | DeadLetter]) -> list[Message]:
+    return [item for item in items if isinstance(item, Message)]
 
 
 def _letters(items: list[Message | DeadLetter]) -> list[DeadLetter]:
     return [item for item in items if isinstance(item, DeadLetter)]
+
+
+def _by_workflow(messages: list[Message]) -> list[tuple[str, Message]]:
+    return [(f"{message.workflow_namespace}/{message.workflow_uid}", message) for message in messages]
 
 
 def _ready(keyed: list[tuple[str, Message | Duplicate]]) -> list[Ready | Duplicate]:

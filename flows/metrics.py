@@ -118,14 +118,13 @@ class FlowMetrics:
         """Count delivered messages."""
         self._received.inc(number)
 
-    def judged(self, items: Iterable[Message | DeadLetter]) -> None:
+    def judged(self, messages: Iterable[Message]) -> None:
         """Count what normalizing and redacting has noted of them."""
-        for item in items:
-            if isinstance(item, Message):
-                if "claimed" in item.attrs:
-                    self._claimed.inc()
-                for kind in item.attrs.get("redacted", ()):
-                    self._redactions.labels(kind).inc()
+        for message in messages:
+            if "claimed" in message.attrs:
+                self._claimed.inc()
+            for kind in message.attrs.get("redacted", ()):
+                self._redactions.labels(kind).inc()
 
     def messages_written(self, written: Written[Ready | Duplicate]) -> None:
         """Count a committed batch of messages."""

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from flows.dead_letter import DeadLetter
 from flows.message import Message
 from flows.normalize import normalize
-from flows.redact import PATTERNS, PatternError, Redactor, load_patterns
+from flows.redact import PATTERNS, TOGETHER_BYTES, PatternError, Redactor, load_patterns
 from tests.unit.deliveries import LIMIT, delivered
 
 STREAMS = Path(__file__).parents[3] / "shared" / "data" / "codex"
@@ -107,6 +108,37 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
     message = redacted({"content": text})
     assert message.content == text
     assert "redacted" not in message.attrs
+
+
+_words = st.sampled_from([*CREDENTIALS, "nothing", "a token", "https://example.com/x", "\u00e9", "sk_", "Key=", "\n"])
+_payloads = st.fixed_dictionaries(
+    {"content": st.lists(_words, min_size=1, max_size=4).map(" ".join)},
+    optional={"attrs": st.dictionaries(st.sampled_from(["password", "turn", "x-api-key"]), _words, max_size=2)},
+)
+
+
+@given(st.lists(st.tuples(_payloads, st.booleans()), max_size=12))
+def test_a_batch_is_redacted_as_each_of_its_messages_searched_for_everything(
+    payloads: list[tuple[dict[str, Any], bool]],
+) -> None:
+    messages = []
+    for payload, ascii_only in payloads:
+        message = normalize(delivered(json.dumps(payload, ensure_ascii=ascii_only).encode()), LIMIT)
+        if isinstance(message, Message):
+            messages.append(message)
+    without_bytes = [msgspec.structs.replace(message, origin=None) for message in messages]
+    redactor = Redactor()
+    searched = [msgspec.structs.replace(message, origin=None) for message in redactor.messages(messages)]
+    assert searched == redactor.messages(without_bytes)
+
+
+def test_a_large_payload_among_small_ones_is_searched_to_its_end() -> None:
+    secret = "ghp_" + "a1B2" * 9
+    contents = ["small", "x" * (2 * TOGETHER_BYTES) + f" {secret}", "small", secret, "small"]
+    messages = [normalize(delivered({"content": content}), 10 * TOGETHER_BYTES) for content in contents]
+    redacted = Redactor().messages([message for message in messages if isinstance(message, Message)])
+    assert [secret in message.content for message in redacted] == [False] * 5
+    assert ["redacted" in message.attrs for message in redacted] == [False, True, False, True, False]
 
 
 def test_a_message_without_credentials_is_not_copied() -> None:
