@@ -103,6 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_stream_minutes: Annotated[
         Count, setting("Web: the longest life of a live connection; its client then comes again, in minutes.")
     ] = 30
+    agent_comms_live_connections: Annotated[
+        Count, setting("Web: how many live connections one process holds; who comes then is told to come again.")
+    ] = 8_000
     agent_comms_log_format: Annotated[LogFormat, setting("How log lines are written.")] = "logfmt"
     agent_comms_log_level: Annotated[LogLevel, setting("The least level that is logged.")] = "info"
 

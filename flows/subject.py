@@ -88,6 +88,11 @@ def format_general(prefix: str, kind: str) -> str:
     return f"{prefix}.general.{encode(kind)}"
 
 
+def format_general_person(prefix: str, namespace: str, kind: str) -> str:
+    """Return the subject on which the web lets a person speak in the shared room."""
+    return f"{prefix}.general.{encode(namespace)}.{PERSON}.{encode(kind)}"
+
+
 def encode(value: str | None) -> str:
     """Return a value as one token."""
     if not value:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -68,6 +69,20 @@ class WebServer(Server):
             connection.request("GET", "/metrics")
             lines = connection.getresponse().read().decode().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def send(self, request: bytes) -> tuple[int, bytes]:
+        """Send bytes, and no more than these, and return the status and the body of what comes back."""
+        with socket.create_connection((HOST, self.port), timeout=10) as connection:
+            # It may be refused before it was read to its end.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request)
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            with suppress(ConnectionResetError):
+                while data := connection.recv(65_536):
+                    answer += data
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body
 
     def log(self) -> str:
         return self.log_file.read_text(encoding="utf-8")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from flows.settings import Settings
 
 MINUTE_S = 60
+# Connections that write; few do, and not for long.
+WRITERS = 2
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -29,12 +31,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.database import conninfo
     from flows.nats import nats_options
     from flows.settings import Settings
-    from web import api, headers, health, pages, problems, reading
+    from web import api, headers, health, intake, pages, problems, reading, writing
     from web.access import check_access
+    from web.completions import Completions
+    from web.gate import Gate
     from web.history import History
     from web.link import Link
     from web.live import Hub
+    from web.pool import Pool
     from web.queries import Reader
+    from web.speech import Speech
     from web.stream import Pace
 
     settings = settings or Settings.from_env()
@@ -46,19 +52,25 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after)
     app.extensions["history"] = History(reader)
     app.extensions["hub"] = Hub(conninfo(settings, "agent-comms-live"), stale_after)
+    app.extensions["gate"] = Gate(settings.agent_comms_live_connections)
     app.extensions["link"] = link
+    app.extensions["speech"] = Speech(
+        link, reader, settings.nats_subject_prefix, settings.agent_comms_max_message_bytes
+    )
+    app.extensions["completions"] = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader)
     app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link)
     app.extensions["pace"] = Pace(
         heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
     )
     problems.install(app)
+    intake.install(app)
     headers.install(app)
-    for blueprint in (api.bp, reading.bp, health.bp, pages.bp):
+    for blueprint in (api.bp, reading.bp, writing.bp, health.bp, pages.bp):
         app.register_blueprint(blueprint)
     return app
 
 
 def close_app(app: Flask) -> None:
     """End the application's streams and close its connections."""
-    for name in ("hub", "link", "reader"):
+    for name in ("hub", "link", "completions", "reader"):
         app.extensions[name].close()

@@ -27,6 +27,11 @@ def check_access(settings: Settings, *addresses: str) -> None:
             raise SettingError(message)
 
 
+def author() -> str | None:
+    """Return who asks, for what they say; None where nobody is asked who they are."""
+    return None
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine reaches an address; a path is a Unix socket."""
     if address == "localhost" or address.startswith("/"):

@@ -1,5 +1,6 @@
 """The API's live half: messages and runs as server-sent events."""
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import cast
 
@@ -7,6 +8,7 @@ from flask import Blueprint, Response, current_app, request
 
 from web import parameters
 from web.frame import SSE, SSE_WITH_HTML
+from web.gate import Gate
 from web.history import UNANSWERED, History
 from web.live import Hub
 from web.peer import Peer
@@ -16,6 +18,7 @@ bp = Blueprint("api", __name__, url_prefix="/api/agents")
 
 MESSAGES = 100
 MOST_HISTORY = 1_000_000
+SCOPE = ("runId", "channel", "workflowUid", "workflowNamespace", "workflowName", "agentId", "kind")
 RESUMED_FROM = "X-Agent-Comms-Resumed-From"
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -23,20 +26,35 @@ _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 @bp.get("/events")
 def events() -> Response:
     """Stream the messages of a run or of the general channel: the newest of what was said, then what is being said."""
+    parameters.only(*SCOPE, "limit", "lastEventId", "html")
     scope, run = parameters.scope()
     limit = parameters.limit(MESSAGES, MOST_HISTORY)
     form = SSE_WITH_HTML if parameters.flag("html") else SSE
-    start = _start()
-    stream = MessageStream(_hub(), _history(), _pace(), start, form, scope=scope, run=run, limit=limit)
-    return _answer(start, stream)
+    return _answer(
+        lambda start: MessageStream(_hub(), _history(), _pace(), start, form, scope=scope, run=run, limit=limit)
+    )
 
 
 @bp.get("/runs/events")
 def run_events() -> Response:
     """Stream the runs that change, each with its fragment of the list."""
+    parameters.only("workflowNamespace", "lastEventId")
     namespace = parameters.text("workflowNamespace")
-    start = _start()
-    return _answer(start, RunStream(_hub(), _history(), _pace(), start, SSE_WITH_HTML, namespace=namespace))
+    return _answer(lambda start: RunStream(_hub(), _history(), _pace(), start, SSE_WITH_HTML, namespace=namespace))
+
+
+def _answer(stream: Callable[[Start], Stream]) -> Response:
+    if request.method == "HEAD":
+        return _response(_start(), iter(()))
+    leave = cast("Gate", current_app.extensions["gate"]).enter()
+    try:
+        start = _start()
+        response = _response(start, Peer(request.environ).stream(stream(start).frames))
+    except BaseException:
+        leave()
+        raise
+    response.call_on_close(leave)
+    return response
 
 
 def _start() -> Start:
@@ -54,8 +72,7 @@ def _start() -> Start:
     return Start(cursor, gap=gap, head=head)
 
 
-def _answer(start: Start, stream: Stream) -> Response:
-    frames = iter(()) if request.method == "HEAD" else Peer(request.environ).stream(stream.frames)
+def _response(start: Start, frames: Iterator[bytes]) -> Response:
     response = Response(frames, mimetype="text/event-stream", headers=_STREAM_HEADERS)
     response.headers["Content-Type"] = "text/event-stream"
     if start.cursor is not None:

@@ -93,7 +93,8 @@ _host = f"[{settings.agent_comms_host}]" if ":" in settings.agent_comms_host els
 
 bind = f"{_host}:{settings.agent_comms_port}"
 worker_class = Worker
-worker_connections = 10_000
+# Beside the live ones there is room for pages and probes, or a full house could not say that it is full.
+worker_connections = settings.agent_comms_live_connections + 2_000
 keepalive = 5
 # Within 10 s of SIGTERM the process is gone, whoever holds a connection.
 graceful_timeout = 7

@@ -4,9 +4,22 @@ One, since under gevent all event loops of a process share its only thread, and
 a thread runs one loop.
 """
 
+import secrets
 import threading
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as NoResult
+from urllib.parse import quote
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoRespondersError
 
 from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
+from connectors.puback import NoAnswer, NoStream, PublishError, read_answer, too_large
+from connectors.publisher import MESSAGE_ID_HEADER
+
+# How long the stream may take to store a message.
+PUBLISH_S = 3.0
 
 
 class Link:
@@ -20,6 +33,8 @@ class Link:
         self._options = options
         self._lock = threading.Lock()
         self._connection: NatsConnection | None = None
+        # The server compares ids over the whole stream: ours begin with what nobody can guess.
+        self._nonce = secrets.token_urlsafe(16)
 
     def start(self) -> NatsConnection:
         """Begin to connect, once, and return without waiting; after the fork of a worker, never before."""
@@ -38,10 +53,46 @@ class Link:
         Raises:
             NatsUnavailable: it gave none.
         """
+        connection = self._connected()
+        connection.run(connection.client.flush(max(1, round(timeout))), timeout)
+
+    def publish(self, subject: str, payload: bytes, message_id: str) -> None:
+        """Publish a message and wait until the stream has stored it.
+
+        Args:
+            subject: where to.
+            payload: what.
+            message_id: by which the server knows a repetition of it on this subject.
+
+        Raises:
+            NatsUnavailable: there is no connection; nothing was sent.
+            PublishError: the message was not stored, as far as is known.
+        """
+        connection = self._connected()
+        # A header's value is one line of ASCII.
+        headers = {MESSAGE_ID_HEADER: f"{self._nonce}:{subject}:{quote(message_id)}"}
+        try:
+            answer = connection.run(self._ask(connection, subject, payload, headers), 2 * PUBLISH_S)
+        except MaxPayloadError:
+            raise too_large(len(payload), connection.client.max_payload) from None
+        except NoRespondersError:
+            message = f"no stream takes {subject}"
+            raise NoStream(message) from None
+        except (NatsError, OSError, NoResult) as error:
+            message = "NATS did not say in time that the message is stored"
+            raise NoAnswer(message) from error
+        outcome, _ = read_answer(answer.data, subject)
+        if isinstance(outcome, PublishError):
+            raise outcome
+
+    async def _ask(self, connection: NatsConnection, subject: str, payload: bytes, headers: Mapping[str, str]) -> Msg:
+        return await connection.client.request(subject, payload, timeout=PUBLISH_S, headers=dict(headers))
+
+    def _connected(self) -> NatsConnection:
         connection = self.start()
         if not connection.is_connected:
             raise NatsUnavailable(connection.last_error or "not connected yet")
-        connection.run(connection.client.flush(max(1, round(timeout))), timeout)
+        return connection
 
     def close(self) -> None:
         """Close the connection."""

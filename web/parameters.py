@@ -30,6 +30,14 @@ def text(name: str) -> str | None:
     return value or None
 
 
+def only(*names: str) -> None:
+    """Refuse a parameter that the route doesn't know: a filter that is overlooked would show what wasn't asked for."""
+    for name in request.args:
+        if name not in names:
+            message = f"{name} is no parameter here; these are: {', '.join(names)}."
+            raise Problem(message[:LONGEST], name[:LONGEST])
+
+
 def choice(name: str, choices: tuple[str, ...]) -> str | None:
     """Return one of some words; None where the parameter is absent."""
     value = text(name)

@@ -76,15 +76,16 @@ class Pool:
 
     Args:
         conninfo: any libpq connection string.
+        size: at most so many.
     """
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, size: int = SIZE) -> None:
         self._opening = threading.Lock()
         self._pool = ConnectionPool(
             conninfo,
             connection_class=Connection,
             min_size=1,
-            max_size=SIZE,
+            max_size=size,
             timeout=WAIT_S,
             # Soon given up, since the next question tries anew; the pool's own pauses grow to minutes.
             reconnect_timeout=RECONNECT_S,

@@ -1,0 +1,87 @@
+"""What every write must bring: JSON, from nobody else's page."""
+
+import socket
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, request
+from gunicorn.http.errors import ParseException
+
+from web.problems import Problem
+
+JSON = "application/json"
+CLOUD_EVENT = "application/cloudevents+json"
+# Where a CloudEvent may come in its structured mode; in the binary mode it is JSON with headers beside.
+_CLOUD_EVENTS_AT = ("writing.complete",)
+_READ_ONLY = ("GET", "HEAD", "OPTIONS")
+_PORTS = {"http": 80, "https": 443}
+# What a browser says of a request that another site's page has made.
+_FOREIGN = ("cross-site", "same-site")
+# A client that sends nothing of its body for so long is given up.
+BODY_S = 30.0
+
+
+def install(app: Flask) -> None:
+    """Have an app check each write before the route sees it."""
+    app.before_request(_check)
+
+
+def check_origin(asked: Request) -> None:
+    """Refuse what the page of another site asks for: it would be done in the name of whoever looks at that page.
+
+    Raises:
+        Problem: it is.
+    """
+    origin = asked.headers.get("Origin")
+    foreign = origin is not None and not _is_own(origin, asked.headers.get("Host", ""))
+    if foreign or asked.headers.get("Sec-Fetch-Site") in _FOREIGN:
+        message = "Origin is another site's; this may be asked for by pages of this server, or without a page."
+        raise Problem(message, "Origin", HTTPStatus.FORBIDDEN)
+
+
+def read_body() -> bytes:
+    """Return the body.
+
+    Raises:
+        Problem: it breaks off, or is no body at all.
+    """
+    client: Any = request.environ.get("gunicorn.socket")
+    if client is not None:
+        client.settimeout(BODY_S)
+    try:
+        return request.get_data(cache=False)
+    except (OSError, ParseException) as error:
+        if client is not None:
+            # Where a next request would begin is not known.
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RD)
+        message = "body: it breaks off before its end, or its chunks are malformed."
+        raise Problem(message, "body") from error
+    finally:
+        if client is not None:
+            client.settimeout(None)
+
+
+def _check() -> None:
+    if request.method in _READ_ONLY or request.routing_exception is not None:
+        return
+    check_origin(request)
+    takes = (JSON, CLOUD_EVENT) if request.endpoint in _CLOUD_EVENTS_AT else (JSON,)
+    if request.mimetype not in takes:
+        got = repr(request.mimetype) if request.mimetype else "none"
+        message = f"Content-Type: it takes {' or '.join(takes)}, but got {got}."
+        raise Problem(message, "Content-Type", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+
+def _is_own(origin: str, host: str) -> bool:
+    # The scheme is not compared: it is the proxy's in front, which need not tell.
+    try:
+        theirs = urlsplit(origin)
+        ours = urlsplit(f"//{host}")
+        port = _PORTS[theirs.scheme]
+        same = (theirs.hostname, theirs.port or port) == (ours.hostname, ours.port or port)
+    except (KeyError, ValueError):
+        return False
+    return same and theirs.hostname is not None and not (theirs.path or theirs.query or theirs.username is not None)

@@ -1,0 +1,34 @@
+"""The API's writing half: what people say, and what a workflow's controller says of a run's end."""
+
+from http import HTTPStatus
+from typing import cast
+
+import msgspec
+from flask import Blueprint, Response, current_app
+
+from web import parameters
+from web.access import author
+from web.completions import Completions
+from web.intake import read_body
+from web.speech import Speech
+
+bp = Blueprint("writing", __name__, url_prefix="/api/agents")
+
+
+@bp.post("/messages")
+def say() -> Response:
+    """Take what a person says in a run or in the general channel; it is shown once the flow has stored it."""
+    speech = cast("Speech", current_app.extensions["speech"])
+    return _accepted({"message_id": speech.say(read_body(), author())})
+
+
+@bp.post("/runs/<path:run>/complete")
+def complete(run: str) -> Response:
+    """Take a run-complete payload, bare or as a CloudEvent, and queue the run's reconciliation."""
+    completions = cast("Completions", current_app.extensions["completions"])
+    return _accepted(completions.add(run, parameters.text("workflowNamespace"), read_body()))
+
+
+def _accepted(body: object) -> Response:
+    answer = msgspec.json.encode(body)
+    return Response(answer, HTTPStatus.ACCEPTED, mimetype="application/json", headers={"Cache-Control": "no-store"})
