@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 BREATH_S = 0.005
 # At the end a file may still get what is on its way to it.
 LAST_LOOKS = 2
+# What is on disk is read to its end, however little time there is to send it.
+READING_S = 2.0
 MEMORY_SPOOL_BYTES = 16 * 1024 * 1024
 
 
@@ -150,7 +152,8 @@ class Station(Struct):
     def _end(self, until: End, deadline: float, finished: str) -> Report:
         sidecar = self.sidecar
         looks = 0
-        while looks < LAST_LOOKS and time.monotonic() < deadline:
+        last_look = max(deadline, time.monotonic() + READING_S)
+        while looks < LAST_LOOKS and time.monotonic() < last_look:
             if sidecar.poll():
                 time.sleep(BREATH_S if sidecar.outbox.has_enough else 0)
             else:
