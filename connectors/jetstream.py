@@ -36,6 +36,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         durable: the consumer's name. It must exist sooner or later: until it does,
             the source waits and says so.
         batch: about how many messages are handed to the dataflow at once, at most.
+        batch_bytes: the same in bytes of payload; what becomes of them on the way takes several times as much.
         queue_messages: messages that may wait for the dataflow before pulls pause.
         queue_bytes: the same in bytes of payload.
 
@@ -51,16 +52,18 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         durable: str,
         *,
         batch: int = 1_000,
+        batch_bytes: int = 2 * MIB,
         queue_messages: int = 4_000,
         queue_bytes: int = 16 * MIB,
     ) -> None:
-        if min(batch, queue_messages, queue_bytes) < 1:
-            message = "batch, queue_messages and queue_bytes must be at least 1"
+        if min(batch, batch_bytes, queue_messages, queue_bytes) < 1:
+            message = "batch, batch_bytes, queue_messages and queue_bytes must be at least 1"
             raise ValueError(message)
         self.options = options
         self.stream = stream
         self.durable = durable
         self.batch = batch
+        self.batch_bytes = batch_bytes
         self.queue_messages = queue_messages
         self.queue_bytes = queue_bytes
         self.stop_asked = threading.Event()
@@ -138,14 +141,19 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
 
     def _drain_queue(self) -> list[JetStreamMessage]:
         batch: list[JetStreamMessage] = []
+        size = 0
         try:
-            batch += self._queue.get(timeout=self._idle_wait) if self._pulling else self._queue.get_nowait()
-            while len(batch) < self._source.batch:
-                batch += self._queue.get_nowait()
+            came = self._queue.get(timeout=self._idle_wait) if self._pulling else self._queue.get_nowait()
+            while True:
+                batch += came
+                size += _size(came)
+                if len(batch) >= self._source.batch or size >= self._source.batch_bytes:
+                    break
+                came = self._queue.get_nowait()
         except Empty:
             pass
         self._messages_out += len(batch)
-        self._bytes_out += _size(batch)
+        self._bytes_out += size
         return batch
 
     def _stop_pulling(self) -> None:
