@@ -1,0 +1,158 @@
+"""What a message can be found by: the short runs of characters in its words, and who said it where.
+
+A text holds another only if it holds each of its runs of one to four characters, word
+by word. That is true of any script and of any part of a word, so nothing here knows a
+language. Each run is hashed to a few of `SLOTS` numbers; the numbers of a stretch of
+messages are its signature (see `web.segment`).
+"""
+
+import re
+import unicodedata
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+from zlib import crc32
+
+from flows.message import Event
+
+SLOTS = 16_384
+_BITS = 14
+LONGEST_RUN = 4
+# As many tell a stretch with a term from one without; more only cost.
+MOST_SLOTS = 24
+# Of a longer word, say an image in base64, the ends are enough.
+LONGEST_WORD = 1_024
+WORDS_A_BREATH = 500
+# What no word holds, so that no word passes for a name.
+_MARK = "\0"
+
+_WORD = re.compile(r"\w+|[^\w\s]+")
+
+
+def fold(text: str) -> str:
+    """Return a text in which case makes no difference; as long as it was."""
+    # The two letters of which `lower` makes something else than one small letter.
+    return text.replace("\u0130", "i").lower().replace("\u03c2", "\u03c3")
+
+
+def slots_of_texts(texts: Iterable[str], breathe: Callable[[], object] = lambda: None) -> set[int]:
+    """Return the slots of all runs of characters in some texts.
+
+    Args:
+        texts: what was said.
+        breathe: called now and then, so that others of this process get their turn.
+    """
+    found: set[int] = set()
+    seen: set[str] = set()
+    for text in texts:
+        new = set(_words(text)) - seen
+        seen |= new
+        for number, word in enumerate(new, 1):
+            found.update(_slots_of_word(word))
+            if number % WORDS_A_BREATH == 0:
+                breathe()
+    return found
+
+
+def slots_of_term(term: str) -> list[int]:
+    """Return the slots that every text with a term in it has: the most telling ones, which are enough."""
+    by_length: list[list[int]] = [[] for _ in range(LONGEST_RUN)]
+    for word in dict.fromkeys(_words(term)):
+        for length, slots in enumerate(_slots_by_length(word)):
+            by_length[length] += slots
+    return list(dict.fromkeys(slot for slots in reversed(by_length) for slot in slots))[:MOST_SLOTS]
+
+
+def slots_of_name(*name: str) -> tuple[int, ...]:
+    """Return the slots of something that isn't said, but known of a message: a channel, a workflow, an agent."""
+    return _spread(_MARK + _MARK.join(name))
+
+
+def names(event: Event) -> Iterator[tuple[str, ...]]:
+    """Yield what a message is found by beside its words."""
+    place = [event.channel, event.workflow_namespace]
+    if event.workflow_uid is not None:
+        place.append(event.workflow_uid)
+    for depth in range(1, len(place) + 1):
+        yield names_of_place(*place[:depth])
+        yield names_of_place(*place[:depth], agent=event.agent_id)
+        yield names_of_place(*place[:depth], kind=event.kind)
+    yield from names_of_topic(event.attrs)
+
+
+def names_of_place(*place: str, agent: str | None = None, kind: str | None = None) -> tuple[str, ...]:
+    """Name a channel, in it a namespace, in that a workflow; perhaps what one agent says there, or one kind."""
+    if agent is not None:
+        return "agent", agent, *place
+    return ("kind", kind, *place) if kind is not None else ("place", *place)
+
+
+def names_of_topic(attrs: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names of what a message is about."""
+    for key in TOPICS:
+        value = attrs.get(key)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            yield key, str(value)
+
+
+TOPICS = ("repository", "issueNumber", "branch")
+
+
+def texts(event: Event) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a message in which words are looked for, and where in the message each is."""
+    yield "content", event.content
+    if event.tool:
+        for key, value in event.tool.items():
+            yield from _leaves(f"tool.{key}", value)
+
+
+def _leaves(where: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(f"{where}.{key}", inner)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _leaves(f"{where}[{number}]", inner)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield where, str(value)
+
+
+def _words(text: str) -> Iterable[str]:
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return _WORD.findall(fold(text))
+
+
+@lru_cache(maxsize=32_768)
+def _slots_of_word(word: str) -> "array[int]":
+    half = LONGEST_WORD // 2
+    parts = (word,) if len(word) <= LONGEST_WORD else (word[:half], word[-half:])
+    return array("H", {slot for part in parts for slots in _slots_by_length(part) for slot in slots})
+
+
+def _slots_by_length(word: str) -> Iterator[list[int]]:
+    """Yield the slots of a word's runs of one, two, three and four characters.
+
+    Shorter runs have more of them: who looks for one has few others to tell texts apart by.
+    """
+    yield [slot for character in word for slot in _spread(character)]
+    # All of one width, so that a run is a slice of bytes.
+    width, encoding = (1, "ascii") if word.isascii() else (4, "utf-32-le")
+    data = word.encode(encoding, "surrogatepass")
+    for length in range(2, LONGEST_RUN + 1):
+        last = len(data) - length * width
+        numbers = [crc32(data[start : start + length * width]) for start in range(0, last + 1, width)]
+        slots = [number % SLOTS for number in numbers]
+        if length == 2:  # a pair
+            slots += [(number >> _BITS) % SLOTS for number in numbers]
+        yield slots
+
+
+@lru_cache(maxsize=32_768)
+def _spread(text: str) -> tuple[int, ...]:
+    number = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return tuple((number >> shift) % SLOTS for shift in range(0, 3 * _BITS, _BITS))
