@@ -124,10 +124,17 @@ class _File(_Source):
 
 
 class _Pipe(_Source):
-    def __init__(self, pipe: PipeReader, kind: PipeKind, name: str, budget: int) -> None:
+    def __init__(self, pipe: PipeReader, kind: PipeKind, name: str, budget: int, session: str) -> None:
+        self._session = session
         super().__init__(kind, name, "", budget)
         self.pipe = pipe
         self.cutter = LineCutter()
+
+    def begin(self, state: State) -> None:
+        if self.kind == "log":
+            # Nobody reads it again: what two of them say at the same place is not the same.
+            state.thread = self._session
+        super().begin(state)
 
 
 class Sidecar:
@@ -186,7 +193,7 @@ class Sidecar:
 
     def listen(self, pipe: PipeReader, kind: PipeKind, name: str) -> None:
         """Take the lines of a pipe."""
-        self._pipes.append(_Pipe(pipe, kind, name, self._budget))
+        self._pipes.append(_Pipe(pipe, kind, name, self._budget, self.ledger.session))
 
     @property
     def paths(self) -> list[Path]:

@@ -15,13 +15,14 @@ import click
 from msgspec import Struct
 
 from connectors.connection import NatsUnavailable
-from connectors.outbox import CHECKPOINT_S, Outbox
-from connectors.spool import Parcel, Spool, SpoolError
+from connectors.outbox import CHECKPOINT_S
+from connectors.puback import PublishError
+from connectors.spool import Parcel
 from connectors.watch import FileWatch
 from flows.fit import budget
 from flows.ledger import Desk, Ledger
-from flows.nats import nats_options
-from flows.payload import Speaker, shrink
+from flows.payload import Speaker
+from flows.post import Post
 from flows.sidecar import Ending, Report, Sidecar
 from web.failure import IN_PART, in_words, say
 
@@ -34,7 +35,6 @@ BREATH_S = 0.005
 LAST_LOOKS = 2
 # What is on disk is read to its end, however little time there is to send it.
 READING_S = 2.0
-MEMORY_SPOOL_BYTES = 16 * 1024 * 1024
 
 
 class End(Protocol):
@@ -65,7 +65,7 @@ class Station(Struct):
     """
 
     sidecar: Sidecar
-    desk: Desk
+    post: Post
     selector: selectors.BaseSelector
     wake: Callable[[], None]
     _wakened: int
@@ -84,21 +84,19 @@ class Station(Struct):
             SettingError: a setting could never work.
         """
         speaker = Speaker.of(settings)
-        nats = nats_options(settings, name)
-        desk, spool, waiting = _spool(settings, speaker)
-        ledger = Ledger() if fresh else desk.read()
-        ledger.session = ledger.session or secrets.token_hex(8)
 
         def complain(error: Exception) -> None:
             sidecar.say_once(str(in_words(error) or in_words(NatsUnavailable(str(error)))))
 
-        def leave(parcel: Parcel, error: Any) -> None:
+        def leave(parcel: Parcel, error: PublishError) -> None:
             sidecar.left(parcel, error)
 
-        outbox = Outbox(nats, spool, waiting=waiting, shrink=shrink, on_trouble=complain, on_left=leave)
+        post = Post.of(settings, speaker, name, say=say, on_trouble=complain, on_left=leave)
+        ledger = Ledger() if fresh else post.desk.read()
+        ledger.session = ledger.session or secrets.token_hex(8)
         sidecar = Sidecar(
             speaker,
-            outbox,
+            post.outbox,
             ledger,
             budget=budget(settings.agent_comms_max_message_bytes),
             say=say,
@@ -112,7 +110,7 @@ class Station(Struct):
             with suppress(BlockingIOError):
                 os.write(writing, b".")
 
-        return cls(sidecar, desk, selector, wake, reading)
+        return cls(sidecar, post, selector, wake, reading)
 
     def run(self, until: End, grace: float, *, finished: str = "status") -> Report:
         """Follow until the run is over, then send what is left.
@@ -132,7 +130,7 @@ class Station(Struct):
         while not (until.is_over or sidecar.is_at_end):
             changed = sidecar.poll()
             if (now := time.monotonic()) - saved_at > CHECKPOINT_S:
-                sidecar.checkpoint(self.desk)
+                sidecar.checkpoint(self.post.desk)
                 saved_at = now
             self._wait(watch, changed=changed)
         watch.close()
@@ -162,28 +160,9 @@ class Station(Struct):
         sidecar.finished(until.ending(sidecar.guess()), finished)
         sidecar.outbox.drain(deadline)
         report = sidecar.report()
-        sidecar.checkpoint(self.desk, over=True)
-        sidecar.outbox.close()
-        self.desk.close()
+        sidecar.checkpoint(self.post.desk, over=True)
+        self.post.close()
         return report
-
-
-def _spool(settings: Settings, speaker: Speaker) -> tuple[Desk, Spool, int]:
-    """Open the spool, in memory where it can't be on disk; returns how many lines wait in it as well."""
-    waiting = 0
-
-    def count(parcel: Parcel) -> None:
-        nonlocal waiting
-        waiting += parcel.counts
-
-    size = settings.agent_comms_spool_bytes
-    try:
-        desk = Desk.of(settings, speaker)
-        return desk, Spool(desk.folder and desk.folder / "spool", size, recovered=count), waiting
-    except (OSError, SpoolError) as error:
-        size = min(size, MEMORY_SPOOL_BYTES)
-        say(f"AGENT_COMMS_SPOOL_DIR: {error}; what NATS doesn't take is kept in memory, {size:,} bytes of it")
-        return Desk(None), Spool(None, size), 0
 
 
 def tell(report: Report, desk: Desk, *, strict: bool) -> int:

@@ -222,7 +222,7 @@ def _follow(
         pipe.start()
     station.sidecar.started()
     report = station.run(until, said["grace"])
-    click.get_current_context().exit(tell(report, station.desk, strict=said["strict"]))
+    click.get_current_context().exit(tell(report, station.post.desk, strict=said["strict"]))
 
 
 def overridden(settings: Settings, said: dict[str, Any]) -> Settings:

@@ -88,6 +88,6 @@ def run(
     report = station.run(child, grace, finished="run-finished")
     if report.left:
         say(f"{report.published} published, {report.left} left to backfill")
-        for line in details(report, station.desk.folder):
+        for line in details(report, station.post.desk.folder):
             say(line)
     context.exit(child.exit_code or (IN_PART if strict and report.left else 0))

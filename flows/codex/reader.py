@@ -166,7 +166,7 @@ class Reader:
             "event_type": event_type,
             "item_type": said.item_type,
             "item_id": item_id,
-            "thread_id": state.thread,
+            "thread_id": state.thread if self.kind != "log" else None,
             "turn": state.turn or None,
             "timestamp_source": "event" if said.timestamp else None,
             **said.attrs,
