@@ -54,7 +54,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         batch: int = 1_000,
         batch_bytes: int = 2 * MIB,
         queue_messages: int = 4_000,
-        queue_bytes: int = 16 * MIB,
+        queue_bytes: int = 8 * MIB,
     ) -> None:
         if min(batch, batch_bytes, queue_messages, queue_bytes) < 1:
             message = "batch, batch_bytes, queue_messages and queue_bytes must be at least 1"

@@ -68,7 +68,7 @@ class Puller:
         deliver: Callable[[list[JetStreamMessage]], None],
         has_room: Callable[[], bool],
         batch: int = 2_000,
-        max_bytes: int = 8 * MIB,
+        max_bytes: int = 4 * MIB,
     ) -> None:
         self._connection = connection
         self._next_subject = f"{connection.options.js_api_prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
