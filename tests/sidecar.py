@@ -119,9 +119,9 @@ def talk(turns: int, thread: str = THREAD) -> Iterator[str]:
         yield event("turn.completed", usage={"input_tokens": turn, "cached_input_tokens": 0, "output_tokens": 1})
 
 
-def mapped(lines: list[bytes]) -> list[tuple[int, str, str]]:
+def mapped(lines: list[bytes], artifact: str = "events") -> list[tuple[int, str, str]]:
     """Line, kind and content of each message that lines of Codex are, in order."""
-    reader = Reader("codex-events", "live", "events")
+    reader = Reader("codex-events", "live", artifact)
     return [
         (number, claim.kind or "", claim.content or "")
         for number, line in enumerate(lines, start=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
+from flows.codex import artifact_name
 from flows.redact import Redactor
 from tests.ingestion import Ingest
 from tests.servers import fresh_database, fresh_stream
@@ -40,7 +41,8 @@ def test_every_line_is_a_row_once_and_in_order_whatever_is_restarted_and_killed(
 ) -> None:
     data = "".join(f"{line}\n" for line in talk(2000)).encode() if played == MADE_UP else played.read_bytes()
     redactor = Redactor()
-    expected = [(line, kind, redactor.text(said, set())) for line, kind, said in mapped(data.split(b"\n"))]
+    told = mapped(data.split(b"\n"), artifact_name(str(played)))
+    expected = [(line, kind, redactor.text(said, set())) for line, kind, said in told]
     path = tmp_path / played.with_suffix(".jsonl").name
     with Sidecar(tmp_path / "sidecar", own_nats_server.url, "--codex-events", path) as sidecar:
 
