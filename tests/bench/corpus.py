@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from tests.bench.streams import kind_at, size_at
+from tests.bench.streams import SUSPICIOUS, kind_at, size_at
 
 RUNS = 50
 PLAIN_BYTES = 400
@@ -17,8 +17,9 @@ PLAIN_BYTES = 400
 LARGE_BYTES = 940_000
 LARGE_EVERY = 5_000
 POOL_CHARACTERS = 2_000_000
+SUSPICIONS = 997
 # Multiples of these, taken modulo 1, fall evenly between 0 and 1, whatever their number.
-_GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951
+_GOLDEN, _SILVER, _BRONZE = 0.6180339887498949, 0.4142135623730951, 0.3027756377319946
 _AGENTS = ("planner", "executor", "reviewer")
 _SHAPES = ("{}:{}:    {}\n", "src/{}/{}.py: {}\n", '  "{}": "{}", {}\n', "        {} = {} + {}\n")
 _JAPANESE = "設計要件実装確認変更追加対象既存処理結果環境依存手順方針影響範囲試験検証成功失敗定義を行うのため"
@@ -48,6 +49,8 @@ def realistic(number: int) -> Published:
     """Return a message whose kind and size are drawn as real streams have them, up to 1 MB."""
     kind = kind_at(number * _GOLDEN % 1)
     text = _text(number, min(LARGE_BYTES, size_at(kind, number * _SILVER % 1)), kind.foreign)
+    if number * _BRONZE % 1 < kind.suspicious:
+        text += _suspicions()[number % SUSPICIONS]
     said: dict[str, object]
     match kind.name:
         case "tool_call":
@@ -109,6 +112,15 @@ def _text(number: int, size: int, foreign: float) -> str:
 
 
 @cache
+def _suspicions() -> list[str]:
+    """Return what makes a message suspicious: a few words, as real ones have."""
+    random = Random(0)
+    return [
+        " ".join(random.choices([*SUSPICIOUS], weights=[*SUSPICIOUS.values()], k=4)) + "\n" for _ in range(SUSPICIONS)
+    ]
+
+
+@cache
 def _pool(foreign: float) -> str:
     """Return lines as commands print them, nearly as repetitive as real ones: deflate halves them."""
     random = Random(foreign)
@@ -116,7 +128,7 @@ def _pool(foreign: float) -> str:
     phrases = _words(random, _JAPANESE, 400)
     weights = {len(pool): [*accumulate(1 / rank for rank in range(1, len(pool) + 1))] for pool in (words, phrases)}
     lines: list[str] = []
-    for number in range(POOL_CHARACTERS // 40):
+    for number in range(POOL_CHARACTERS // 60):
         picked = random.choices(words, cum_weights=weights[len(words)], k=random.randint(4, 12))
         lines.append(random.choice(_SHAPES).format(picked[0], number, " ".join(picked[1:])))
         if random.random() < 1.4 * foreign:

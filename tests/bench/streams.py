@@ -24,21 +24,29 @@ class Kind(NamedTuple):
         share: of all messages.
         sizes: bytes of what is said, at each of the `CUTS`.
         foreign: the share of these bytes that is no ASCII.
+        suspicious: the share of the messages that hold some of the `SUSPICIOUS` words, a few of them each.
     """
 
     name: str
     share: float
     sizes: tuple[int, ...]
     foreign: float
+    suspicious: float
 
 
 KINDS = (
-    Kind("tool_result", 0.333, (0, 38, 158, 2629, 6588, 11467, 14412, 177809, 1398194), 0.38),
-    Kind("tool_call", 0.305, (11, 27, 43, 61, 78, 98, 240, 352, 491), 0.02),
-    Kind("error", 0.178, (19, 19, 19, 19, 85, 85, 106, 106, 107), 0.00),
-    Kind("status", 0.150, (12, 12, 12, 14, 354, 419, 431, 522, 527), 0.00),
-    Kind("message", 0.034, (40, 108, 418, 492, 1086, 4901, 5488, 5716, 5716), 0.45),
+    Kind("tool_result", 0.333, (0, 38, 158, 2629, 6588, 11467, 14412, 177809, 1398194), 0.38, 0.48),
+    Kind("tool_call", 0.305, (11, 27, 43, 61, 78, 98, 240, 352, 491), 0.02, 0.03),
+    Kind("error", 0.178, (19, 19, 19, 19, 85, 85, 106, 106, 107), 0.00, 0.33),
+    Kind("status", 0.150, (12, 12, 12, 14, 354, 419, 431, 522, 527), 0.00, 0.16),
+    Kind("message", 0.034, (40, 108, 418, 492, 1086, 4901, 5488, 5716, 5716), 0.45, 0.24),
 )
+# What is no credential, but stands where one could: of 1,355 messages made of the events above so many held it.
+SUSPICIOUS = {
+    "token": 133, "SO": 108, "Secret": 84, "secret": 84, "Token": 83, "authoriz": 81, "API_KEY": 79, "SU": 72,
+    "TOKEN": 54, "Credential": 45, "credential": 35, "Bearer ": 25, "://": 23, "ApiKey": 23, "CREDENTIAL": 17,
+    "SC": 16, "sk_": 11, "sk-": 10, "SECRET": 8, "ACCESS_KEY": 8,
+}  # fmt: skip
 _ENDS = (*accumulate(kind.share for kind in KINDS[:-1]), 1.0)
 
 
@@ -66,11 +74,13 @@ def measure(folder: Path) -> Iterator[Kind]:
                 continue
             texts[kind].append(text.encode("utf-8", "replace"))
     number = sum(map(len, texts.values()))
+    words = [word.encode() for word in SUSPICIOUS]
     for kind, said in sorted(texts.items(), key=lambda item: -len(item[1])):
         sizes = sorted(map(len, said))
         cuts = tuple(sizes[min(len(sizes) - 1, int(cut * len(sizes)))] for cut in CUTS)
         foreign = sum(byte > 127 for text in said for byte in text) / max(1, sum(sizes))
-        yield Kind(kind, round(len(said) / number, 3), cuts, round(foreign, 2))
+        suspicious = sum(any(word in text for word in words) for text in said) / len(said)
+        yield Kind(kind, round(len(said) / number, 3), cuts, round(foreign, 2), round(suspicious, 2))
 
 
 def _said(event: dict[str, Any]) -> tuple[str, str]:
