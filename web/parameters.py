@@ -14,6 +14,7 @@ from web.queries import Place, RunRow, Scope
 CHANNELS = (CHANNEL_RUN, CHANNEL_GENERAL)
 # No name that a publisher could give is longer.
 LONGEST = 1_000
+MOST_WORDS = 20
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 _MOST = 2**63 - 1
 
@@ -31,11 +32,14 @@ def text(name: str) -> str | None:
 
 
 def only(*names: str) -> None:
-    """Refuse a parameter that the route doesn't know: a filter that is overlooked would show what wasn't asked for."""
-    for name in request.args:
+    """Refuse a parameter that the route doesn't know, or two of a name: an overlooked filter would show too much."""
+    for name, values in request.args.lists():
         if name not in names:
             message = f"{name} is no parameter here; these are: {', '.join(names)}."
             raise Problem(message[:LONGEST], name[:LONGEST])
+        if len(values) > 1:
+            message = f"{name} is there more than once."
+            raise Problem(message, name)
 
 
 def choice(name: str, choices: tuple[str, ...]) -> str | None:
@@ -45,6 +49,15 @@ def choice(name: str, choices: tuple[str, ...]) -> str | None:
         message = f"{name} is one of {', '.join(choices)}."
         raise Problem(message, name)
     return value
+
+
+def several(name: str) -> tuple[str, ...]:
+    """Return words that are separated by commas, none where the parameter is absent."""
+    words = tuple(dict.fromkeys(filter(None, (word.strip() for word in (text(name) or "").split(",")))))
+    if len(words) > MOST_WORDS:
+        message = f"{name} names too many: it may name {MOST_WORDS}."
+        raise Problem(message, name)
+    return words
 
 
 def limit(default: int, most: int) -> int:
@@ -73,7 +86,7 @@ def scope() -> tuple[Scope, str | None]:
         workflow_uid=text("workflowUid"),
         workflow_name=text("workflowName"),
         agent_id=text("agentId"),
-        kind=text("kind"),
+        kinds=several("kind"),
     )
     if wanted.channel == CHANNEL_RUN and not (run or wanted.workflow_uid or wanted.workflow_name):
         message = "runId is missing: name a run by runId, workflowUid or workflowName, or ask for channel=general."

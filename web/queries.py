@@ -31,7 +31,7 @@ FIRST_PLACE = ("-infinity", 0)
 
 
 class Scope(Struct, frozen=True):
-    """Which messages: a channel, in it one workflow or all, perhaps one agent or kind.
+    """Which messages: a channel, in it one workflow or all, perhaps one agent or some kinds.
 
     In the run channel a workflow is named by its namespace and uid together; a
     name alone, or a uid alone, is looked up in `runs` first (`Reader.resolve`).
@@ -42,7 +42,7 @@ class Scope(Struct, frozen=True):
     workflow_uid: str | None = None
     workflow_name: str | None = None
     agent_id: str | None = None
-    kind: str | None = None
+    kinds: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key | None:
@@ -58,7 +58,7 @@ class Scope(Struct, frozen=True):
             and (self.workflow_uid is None or self.workflow_uid == event.workflow_uid)
             and (self.workflow_namespace is None or self.workflow_namespace == event.workflow_namespace)
             and (self.agent_id is None or self.agent_id == event.agent_id)
-            and (self.kind is None or self.kind == event.kind)
+            and (not self.kinds or event.kind in self.kinds)
             and (self.workflow_name is None or self.workflow_name == event.workflow_name)
         )
 
@@ -285,7 +285,7 @@ def _filter(scope: Scope) -> dict[str, object]:
         "uid": scope.workflow_uid,
         "name": scope.workflow_name,
         "agent": scope.agent_id,
-        "kind": scope.kind,
+        "kinds": [*scope.kinds] or None,
     }
 
 

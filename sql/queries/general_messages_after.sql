@@ -11,7 +11,7 @@ FROM (
           AND (%(uid)s::text IS NULL OR workflow_uid = %(uid)s::text)
           AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
           AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
-          AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+          AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s::text[]))
           AND ("timestamp", seq) > (%(timestamp)s::timestamptz, %(seq)s::bigint)
         ORDER BY "timestamp", seq
         LIMIT %(limit)s::bigint

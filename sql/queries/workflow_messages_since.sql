@@ -12,7 +12,7 @@ FROM (
           AND channel = %(channel)s::text
           AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
           AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
-          AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+          AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s::text[]))
           AND seq > %(seq)s::bigint
         ORDER BY seq + 0
         LIMIT %(limit)s::bigint
