@@ -60,10 +60,11 @@ class Writer:
 
     def say(self, *contents: str, held: float = 0.0, **fields: Any) -> None:
         """Store messages in one transaction; `held` is how long it stays open once their places are taken."""
-        messages = [self._message(content, fields) for content in contents]
+        messages = [self.message(content, **fields) for content in contents]
         store(self._connection, messages, held)
 
-    def _message(self, content: str, fields: dict[str, Any]) -> Message:
+    def message(self, content: str, **fields: Any) -> Message:
+        """Return a message of this writer's, not stored yet."""
         given = {**self._fields, **fields}
         run = given.pop("run", "run-1")
         default: dict[str, Any] = {

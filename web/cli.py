@@ -11,6 +11,7 @@ from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
 from web.run import run as run_command
+from web.runs import runs
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,6 +27,7 @@ def main() -> None:
 main.add_command(publish)
 main.add_command(run_command)
 main.add_command(dead_letters)
+main.add_command(runs)
 
 
 @main.command(short_help="Run everything on this machine.")
