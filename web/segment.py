@@ -21,8 +21,8 @@ PART = 64
 
 BLOCK_MESSAGES = 16
 BLOCK_CHARACTERS = 16_384
-# Messages further apart are in two blocks, lest one wrong clock makes a block that overlaps all others.
-GAP = timedelta(hours=1)
+# No block spans more, lest one wrong clock makes a block that overlaps all others.
+SPAN = timedelta(minutes=10)
 
 
 class Block(Struct):
@@ -89,7 +89,7 @@ def _groups(events: Sequence[Event]) -> Iterator[list[Event]]:
     size = 0
     for event in events:
         full = len(group) == BLOCK_MESSAGES or size + len(event.content) > BLOCK_CHARACTERS
-        if group and (full or event.timestamp - group[-1].timestamp > GAP):
+        if group and (full or event.timestamp - group[0].timestamp > SPAN):
             yield group
             group, size = [], 0
         group.append(event)

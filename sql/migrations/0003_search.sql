@@ -10,7 +10,7 @@ CREATE TABLE workflow_comms.search_segments (
     last_at  timestamptz NOT NULL
 );
 
--- At most 128 a segment: a few messages that follow each other in reading order.
+-- At most 128 a segment: a few messages that follow each other in reading order, within 10 minutes.
 CREATE TABLE workflow_comms.search_blocks (
     segment  bigint      NOT NULL,
     block    smallint    NOT NULL,
@@ -20,8 +20,8 @@ CREATE TABLE workflow_comms.search_blocks (
     CONSTRAINT search_blocks_pkey PRIMARY KEY (segment, block)
 );
 
-CREATE INDEX search_blocks_backwards ON workflow_comms.search_blocks (last_at, segment, block);
-CREATE INDEX search_blocks_forwards ON workflow_comms.search_blocks (first_at, segment, block);
+CREATE INDEX search_blocks_backwards ON workflow_comms.search_blocks (last_at, segment, block, first_at);
+CREATE INDEX search_blocks_forwards ON workflow_comms.search_blocks (first_at, segment, block, last_at);
 
 -- For each of 16,384 slots (see web/grams.py) and each segment, a slice of 16 bytes: bit n says
 -- whether block n has the slot. 64 slots a row.
