@@ -39,6 +39,7 @@ class Speaker(Struct, frozen=True):
     run_id: str | None = None
     step: str | None = None
     stage: str | None = None
+    runtime: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -62,6 +63,7 @@ class Speaker(Struct, frozen=True):
             run_id=settings.run_id,
             step=settings.workflow_step,
             stage=settings.workflow_stage,
+            runtime=settings.agent_runtime,
         )
 
 
@@ -154,7 +156,7 @@ def compose(speaker: Speaker, said: Claim, *, general: bool = False) -> Outgoing
         "run_id": said.run_id or (None if own else speaker.run_id),
         "step_id": said.step_id or speaker.step,
         "stage": said.stage or speaker.stage,
-        "runtime": said.runtime,
+        "runtime": said.runtime or speaker.runtime,
         "content": said.content,
         "status": said.status,
         "error": said.error,

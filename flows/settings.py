@@ -63,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         setting("Publisher: the role of what it says; by default the kind decides."),
     ] = None
 
+    agent_runtime: Annotated[
+        str | None, setting("Publisher: what runs the workflow, such as `argo`; by default it is native.")
+    ] = None
     agent_comms_spool_dir: Annotated[
         Path | None,
         setting("Publisher: where it keeps what NATS has not taken yet; by default a temporary folder."),

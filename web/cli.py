@@ -135,6 +135,16 @@ def settings() -> None:
     click.echo(table())
 
 
+@main.command(short_help="Print the JSON Schema of a payload.")
+def schema() -> None:
+    """Print the JSON Schema of what a publisher sends."""
+    import json
+
+    from flows.payload import schema as made
+
+    click.echo(json.dumps(made(), indent=2))
+
+
 @main.command(hidden=True)
 @click.option("--memory", type=click.Path(path_type=Path, dir_okay=False), help="A file that remembers how far it is.")
 def sample(memory: Path | None) -> None:

@@ -113,6 +113,12 @@ def speaking(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Follow until this file is there; it may hold the exit code.",
 )
 @click.option(
+    "--exit-code-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where the agent's exit code is written at its end; it ends nothing by itself.",
+)
+@click.option(
     "--grace",
     type=click.FloatRange(0, 3600),
     default=10.0,
@@ -208,7 +214,7 @@ def _follow(
     station = Station.of(
         settings, "agent-comms-publish", general=general, log_kind=said["kind"] or "message", attrs=said["attrs"]
     )
-    until = Until(said["until_exit"], said["until_file"])
+    until = Until(said["until_exit"], said["until_file"], said["exit_code_file"])
     until.listen(station.wake)
     for path in events:
         if path != STDIN:

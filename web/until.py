@@ -19,11 +19,13 @@ class Until:
     Args:
         pid: of the process that the run is.
         file: that is there once the run is over; it may hold the exit code.
+        exit_code_file: that holds the exit code once the agent has ended; its being there ends nothing.
     """
 
-    def __init__(self, pid: int | None, file: Path | None) -> None:
+    def __init__(self, pid: int | None, file: Path | None, exit_code_file: Path | None = None) -> None:
         self._process = Process(pid) if pid is not None else None
         self.file = file
+        self._told_in = exit_code_file or file
         self.signals = 0
         self._wake: Callable[[], None] = lambda: None
 
@@ -50,12 +52,14 @@ class Until:
     @property
     def agent_has_ended(self) -> bool:
         """Whether the agent itself is known to have ended."""
-        return bool((self._process and self._process.has_ended()) or (self.file and self.file.exists()))
+        return bool((self._process and self._process.has_ended()) or (self._told_in and self._told_in.exists()))
 
     @property
     def is_over(self) -> bool:
         """Whether the run is over as far as we are concerned."""
-        return self.signals > 0 or self.agent_has_ended
+        if self.signals > 0 or (self.file and self.file.exists()):
+            return True
+        return bool(self._process and self._process.has_ended())
 
     def ending(self, guess: Ending) -> Ending:
         """Return how it ended.
@@ -65,7 +69,7 @@ class Until:
         """
         if self._process and self._process.exit_code is not None:
             return Ending(self._process.exit_code)
-        if self.file:
+        if self._told_in:
             with suppress(OSError, ValueError):
-                return Ending(int(self.file.read_text(encoding="utf-8", errors="replace").strip()))
+                return Ending(int(self._told_in.read_text(encoding="utf-8", errors="replace").strip()))
         return guess
