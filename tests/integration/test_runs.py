@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
 from connectors.store import Store
 from flows.completion import Completion, complete
@@ -37,6 +36,7 @@ KINDS = ["message", "tool_call", "tool_result", "error", *["status"] * 3, "run-s
 texts = st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 long_texts = st.builds(lambda text, times: text * times, texts, st.sampled_from([1, 399, 400, 401]))
 names = st.none() | st.sampled_from(["uid-1", "a", "B", "\U0001f600", "\uffff"])
+keys = st.sampled_from([("agents", "uid-1")] * 4 + [("agents", "uid-2"), ("b", "uid-1"), ("agents", "\U0001f600")])
 attrs = st.fixed_dictionaries(
     {},
     optional={
@@ -46,24 +46,32 @@ attrs = st.fixed_dictionaries(
         "event_type": st.sampled_from(["turn.completed", None]),
     },
 )
-messages = st.builds(
-    Message,
-    workflow_uid=st.sampled_from(["uid-1", "uid-1", "uid-1", "uid-2", "\U0001f600"]),
-    workflow_name=names,
-    workflow_namespace=st.sampled_from(["agents", "agents", "agents", "b"]),
-    run_id=names,
-    step_id=st.none(),
-    agent_id=st.sampled_from(["planner", "executor", "Z", "\U0001f600", "\uffff"]),
-    role=st.just("assistant"),
-    kind=st.sampled_from(KINDS),
-    timestamp=st.sampled_from(MOMENTS),
-    channel=st.sampled_from(["run", "run", "run", "run", "general"]),
-    stage=st.none(),
-    # Some that are the same to the last letter kept, so that only the agent decides.
-    content=st.sampled_from(["b" * 400, "b" * 401, "a"]) | st.sampled_from(WORDS) | long_texts,
-    attrs=attrs,
-    dedupe_key=st.integers(0, 999).map(lambda number: key_of_place(number, 0)),
-)
+
+
+@st.composite
+def conversations(draw: st.DrawFn, keys: st.SearchStrategy[tuple[str, str]] = keys, most: int = 12) -> list[Message]:
+    """Messages that have much in common, so that there is something to decide between them."""
+    moments = st.sampled_from(draw(st.lists(st.sampled_from(MOMENTS), min_size=1, max_size=3)))
+    contents = st.sampled_from(draw(st.lists(st.sampled_from(WORDS) | long_texts, min_size=1, max_size=3)))
+    return [
+        Message(
+            workflow_uid=uid,
+            workflow_name=draw(names),
+            workflow_namespace=namespace,
+            run_id=draw(names),
+            step_id=None,
+            agent_id=draw(st.sampled_from(["planner", "executor", "Z", "\U0001f600", "\uffff"])),
+            role="assistant",
+            kind=draw(st.sampled_from(KINDS)),
+            timestamp=draw(moments),
+            channel=draw(st.sampled_from(["run", "run", "run", "general"])),
+            stage=None,
+            content=draw(contents),
+            attrs=draw(attrs),
+            dedupe_key=key_of_place(number, 0),
+        )
+        for number, (namespace, uid) in enumerate(draw(st.lists(keys, max_size=most)))
+    ]
 
 
 class Runs:
@@ -116,11 +124,10 @@ def split(items: Sequence[Message], places: list[int]) -> list[Sequence[Message]
 def test_any_order_any_batches_and_any_repetition_give_the_row_that_all_messages_at_once_give(
     data: st.DataObject, runs: Runs
 ) -> None:
-    said = data.draw(st.lists(messages, min_size=1, max_size=12, unique_by=lambda message: message.dedupe_key))
+    said = data.draw(conversations())
     places = st.lists(st.integers(0, 30), max_size=4)
     one_way = split(data.draw(st.permutations(said)), data.draw(places))
-    repeated = data.draw(st.permutations([*said, *data.draw(st.lists(st.sampled_from(said), max_size=6))]))
-    another_way = split(repeated, data.draw(places))
+    another_way = split(data.draw(st.permutations(said * 2)), data.draw(places))
 
     runs.empty()
     runs.store(*one_way)
@@ -148,15 +155,12 @@ completions = st.builds(
     started_at=st.none() | st.sampled_from(MOMENTS[:4]),
     finished_at=st.sampled_from(MOMENTS[:4]),
 )
-of_one_run = messages.map(
-    lambda message: structs.replace(message, workflow_namespace="agents", workflow_uid="uid-1", channel="run")
-)
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_messages_and_completions_in_any_order_and_any_number_give_one_row(data: st.DataObject, runs: Runs) -> None:
-    said = data.draw(st.lists(of_one_run, max_size=5, unique_by=lambda message: message.dedupe_key))
+    said = data.draw(conversations(st.just(("agents", "uid-1")), most=5))
     ends = data.draw(st.lists(completions, min_size=1, max_size=3))
 
     def tell(events: Sequence[Message | Completion]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from flows.completion import Completion, complete
-from flows.rebuild import PAGE, rebuild
+from flows.rebuild import PAGE, Key, rebuild
 from flows.retention import prune
 from tests.ingestion import assert_runs_agree
 from tests.waiting import wait_until
@@ -114,17 +114,19 @@ def test_a_message_that_is_just_being_added_is_waited_for_and_counted_once(
     database: str, writer: Writer, admin: psycopg.Connection
 ) -> None:
     writer.say("there for long", run="run-1")
+    admin.execute("UPDATE workflow_comms.runs SET messages = 7")
     with psycopg.connect(database) as ingest, ThreadPoolExecutor(1) as pool:
         with ingest.transaction():
             store(ingest, [writer.message("on its way", run="run-1")])
             done = pool.submit(rebuild, database)
             wait_until(lambda: admin.execute(WAITING).fetchone() == (1,), "the rebuild to wait for the run")
-        assert done.result(30).changed == []
+        assert done.result(30).changed == [("agents", "run-1")]
     assert admin.execute("SELECT messages FROM workflow_comms.runs").fetchall() == [(2,)]
 
 
 def test_rebuilding_beside_three_writers_loses_no_message(database: str) -> None:
     stop = threading.Event()
+    changed: set[Key] = set()
 
     def write(number: int) -> None:
         with Writer(database) as writer:
@@ -134,9 +136,9 @@ def test_rebuilding_beside_three_writers_loses_no_message(database: str) -> None
     def remake() -> None:
         with psycopg.connect(database, autocommit=True) as connection:
             while not stop.is_set():
-                # What a rebuild finds must not depend on what the row was.
+                # One that has to be written, whatever is being added to it.
                 connection.execute("UPDATE workflow_comms.runs SET messages = 0 WHERE workflow_uid = 'run-0'")
-                rebuild(database)
+                changed.update(rebuild(database).changed)
 
     with ThreadPoolExecutor(4) as pool:
         remaking = pool.submit(remake)
@@ -144,4 +146,6 @@ def test_rebuilding_beside_three_writers_loses_no_message(database: str) -> None
             writing.result(60)
         stop.set()
         remaking.result(60)
+    # Where a message were seen and added, or neither, a run would have differed for a moment.
+    assert changed == {("agents", "run-0")}
     assert_runs_agree(database)
