@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 
 EVENTS = "/api/agents/events"
+RUN_EVENTS = "/api/agents/runs/events"
 PATIENCE_S = 30.0
 
 

@@ -51,14 +51,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after)
     app.extensions["history"] = History(reader)
-    app.extensions["hub"] = Hub(conninfo(settings, "agent-comms-live"), stale_after)
+    app.extensions["hub"] = hub = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["gate"] = Gate(settings.agent_comms_live_connections)
     app.extensions["link"] = link
     app.extensions["speech"] = Speech(
         link, reader, settings.nats_subject_prefix, settings.agent_comms_max_message_bytes
     )
-    app.extensions["completions"] = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader)
-    app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link)
+    completions = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader)
+    app.extensions["completions"] = completions
+    app.extensions["queue_count"] = health.count_queue(completions)
+    app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub)
     app.extensions["pace"] = Pace(
         heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
     )

@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import Blueprint, Response, current_app, request
 
+from flows.message import CHANNEL_RUN
 from web import parameters
 from web.frame import SSE, SSE_WITH_HTML
 from web.gate import Gate
@@ -58,18 +59,15 @@ def _answer(stream: Callable[[Start], Stream]) -> Response:
 
 
 def _start() -> Start:
-    """Return where the client goes on, and what is stored now."""
+    """Return where the client goes on."""
     cursor, gap = parameters.last_event_id()
-    if cursor is not None and cursor <= (_hub().head or 0):
-        return Start(cursor)
-    head = None
+    start = Start(cursor, gap)
     if _hub().stale_since is None:
         # Without Postgres the stream finds out when it is back.
         with suppress(*UNANSWERED):
-            head = _history().head()
-    if head is not None and (gap or (cursor is not None and cursor > head)):
-        return Start(head, gap=True, head=head)
-    return Start(cursor, gap=gap, head=head)
+            channel = parameters.choice("channel", parameters.CHANNELS) or CHANNEL_RUN
+            return start.settle(channel, _hub(), _history())
+    return start
 
 
 def _response(start: Start, frames: Iterator[bytes]) -> Response:

@@ -89,16 +89,15 @@ class Completions:
         metadata = payload.setdefault("metadata", {})
         if not isinstance(metadata, dict):
             return
-        named = any(metadata.get(key) for key in ("name", "uid"))
-        named = named or any(payload.get(key) for key in ("workflowName", "workflowUid"))
-        if not named and run is not None:
-            known = self._reader.run(run, metadata.get("namespace") or namespace).run
+        own = [metadata.get("name"), metadata.get("uid"), payload.get("workflowName"), payload.get("workflowUid")]
+        if run is not None and not any(own):
+            given = metadata.get("namespace")
+            known = self._reader.run(run, given if isinstance(given, str) and given else namespace).run
             metadata["name"], metadata["uid"] = (known.workflow_name, known.workflow_uid) if known else (run, run)
             namespace = known.workflow_namespace if known else namespace
-        elif run is not None and not any(payload.get(key) for key in ("run_id", "runId")):
-            own = (metadata.get("name"), metadata.get("uid"), payload.get("workflowName"), payload.get("workflowUid"))
-            if run not in own:
-                payload["run_id"] = run
+            own = [metadata["name"], metadata["uid"]]
+        if run is not None and run not in own and not (payload.get("run_id") or payload.get("runId")):
+            payload["run_id"] = run
         if namespace and not (metadata.get("namespace") or payload.get("workflowNamespace")):
             metadata["namespace"] = namespace
 

@@ -7,27 +7,38 @@ from http import HTTPStatus
 from typing import cast
 
 import msgspec
-import psycopg
 from flask import Blueprint, Response, current_app
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import sql
 from connectors.migrations import Migrator
+from web.completions import Completions
 from web.link import Link
 from web.live import Hub
-from web.metrics import REGISTRY
+from web.metrics import REGISTRY, forget_queue, show_queue
+from web.pool import Connection
 
 bp = Blueprint("health", __name__)
 # All checks together; whoever asks gets an answer within 2 s.
 DEADLINE_S = 1.5
+# A scrape of the metrics waits no longer for what Postgres has to count.
+COUNT_S = 0.5
 
 
 class Finding(Struct, omit_defaults=True):
-    """What a check found: `ok`, `failing`, or `waiting` where it has no answer yet; and how long it took."""
+    """What a check found.
+
+    Attributes:
+        state: `ok`, `failing`, or `waiting` where there is no answer yet.
+        seconds: how long it took.
+        age: how many seconds ago the dependency was last seen to work; null where it never was.
+        error: what is wrong, for a person.
+    """
 
     state: str
     seconds: float
+    age: float | None
     error: str | None = None
 
 
@@ -36,28 +47,27 @@ class _Attempt:
         self._ask = ask
         self._began = time.monotonic()
         self._done = threading.Event()
-        self._finding: Finding | None = None
+        self._error: str | None = None
+        self.seconds: float | None = None
         threading.Thread(target=self._run, name="check", daemon=True).start()
 
     @property
     def is_done(self) -> bool:
         return self._done.is_set()
 
-    def wait(self, timeout: float) -> Finding:
+    def wait(self, timeout: float) -> tuple[str, float, str | None]:
+        """Return the state, how long it took, and what is wrong."""
         self._done.wait(max(0.0, timeout))
-        return self._finding or Finding("waiting", self._seconds(), "no answer yet")
-
-    def _seconds(self) -> float:
-        return round(time.monotonic() - self._began, 4)
+        if self.seconds is None:
+            return "waiting", time.monotonic() - self._began, "no answer yet"
+        return "ok" if self._error is None else "failing", self.seconds, self._error
 
     def _run(self) -> None:
         try:
             self._ask()
         except Exception as error:  # whatever it is, it is the answer
-            text = " ".join(str(error).split()) or type(error).__name__
-            self._finding = Finding("failing", self._seconds(), text)
-        else:
-            self._finding = Finding("ok", self._seconds())
+            self._error = " ".join(str(error).split()) or type(error).__name__
+        self.seconds = time.monotonic() - self._began
         self._done.set()
 
 
@@ -74,31 +84,53 @@ class Check:
         self._ask = ask
         self._lock = threading.Lock()
         self._attempt: _Attempt | None = None
+        self._worked_at: float | None = None
 
     def begin(self) -> Callable[[float], Finding]:
         """Ask in the background; return what waits for the finding, for so many seconds."""
         with self._lock:
-            if self._attempt is None or self._attempt.is_done:
-                self._attempt = _Attempt(self._ask)
-            return self._attempt.wait
+            attempt = self._attempt
+            if attempt is None or attempt.is_done:
+                attempt = self._attempt = _Attempt(self._ask)
+        return lambda timeout: self._find(attempt, timeout)
+
+    def _find(self, attempt: _Attempt, timeout: float) -> Finding:
+        state, seconds, error = attempt.wait(timeout)
+        now = time.monotonic()
+        if state == "ok":
+            self._worked_at = now
+        age = None if self._worked_at is None else round(now - self._worked_at, 3)
+        return Finding(state, round(seconds, 4), age, error)
 
 
-def checks(conninfo: str, link: Link) -> list[Check]:
+def checks(conninfo: str, link: Link, hub: Hub) -> list[Check]:
     """Return what must hold for the web to be of use."""
     return [
         Check("nats", lambda: link.ping(DEADLINE_S)),
+        Check("live", lambda: _ask_hub(hub)),
         Check("postgres", lambda: _ask_postgres(conninfo)),
         Check("migrations", lambda: _ask_migrations(conninfo)),
     ]
 
 
+def count_queue(completions: Completions) -> Check:
+    """Return what brings the gauge of the queue up to date."""
+    return Check("queue", lambda: show_queue(completions.counts()))
+
+
+def _ask_hub(hub: Hub) -> None:
+    if hub.stale_since is not None:
+        message = f"nothing was heard of Postgres since {hub.stale_since:%H:%M:%S} UTC"
+        raise RuntimeError(message)
+
+
 def _ask_postgres(conninfo: str) -> None:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with Connection.open(conninfo) as connection:
         connection.execute("SELECT 1")
 
 
 def _ask_migrations(conninfo: str) -> None:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with Connection.open(conninfo) as connection:
         pending = Migrator(sql.MIGRATIONS, sql.SCHEMA).pending(connection)
     if pending:
         message = f"{len(pending)} to apply, the first is {pending[0].name}: run `agent-comms migrate`"
@@ -114,10 +146,11 @@ def healthz() -> Response:
 @bp.get("/readyz")
 def readyz() -> Response:
     """Say of each dependency whether it is there; 503 where one isn't, or where the process is about to end."""
-    deadline = time.monotonic() + DEADLINE_S
+    draining = cast("Hub", current_app.extensions["hub"]).draining
+    # Who is about to end doesn't ask first.
+    deadline = time.monotonic() + (0.0 if draining else DEADLINE_S)
     begun = [(check.name, check.begin()) for check in cast("list[Check]", current_app.extensions["checks"])]
     findings = {name: wait(deadline - time.monotonic()) for name, wait in begun}
-    draining = cast("Hub", current_app.extensions["hub"]).draining
     ready = not draining and all(finding.state == "ok" for finding in findings.values())
     return _json(
         {"ready": ready, "draining": draining, "checks": findings},
@@ -128,6 +161,9 @@ def readyz() -> Response:
 @bp.get("/metrics")
 def metrics() -> Response:
     """Return the metrics of this process as Prometheus text."""
+    if cast("Check", current_app.extensions["queue_count"]).begin()(COUNT_S).state != "ok":
+        # Old figures would pass for new ones.
+        forget_queue()
     return Response(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -27,6 +27,10 @@ class History:
         """Return the newest committed cursor, 0 where nothing is stored."""
         return self._answers.ask("head", self._reader.head)
 
+    def pruned_to(self, channel: str) -> int:
+        """Return the cursor up to which messages of a channel may have been pruned; 0 where none was."""
+        return self._answers.ask(("pruned", channel), lambda: self._reader.pruned_to(channel))
+
     def resolve(self, scope: Scope, run: str | None) -> Scope | None:
         """Return the scope with its workflow named in full; None where no such run is known (yet)."""
         return self._answers.ask(("resolve", scope, run), lambda: self._reader.resolve(scope, run))

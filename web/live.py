@@ -12,10 +12,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import psycopg
+from psycopg import Notify
 
 from flows.message import Event
 from web.mailbox import Mailbox
@@ -27,6 +29,8 @@ from web.watchers import Watchers
 log = logging.getLogger(__name__)
 
 CHANNEL = "agent_comms"
+# A run that changed though nobody spoke in it: its key as a JSON array.
+RUNS_CHANNEL = "agent_comms_runs"
 # Read at least so often, should a notification be lost.
 POLL_S = 2.0
 BATCH = 500
@@ -39,7 +43,7 @@ SWEEP_S = 1.0
 LEAST_BACKOFF_S = 0.1
 MOST_BACKOFF_S = 2.0
 # A tailer that has been silent for so long hangs: Postgres took its question and doesn't answer.
-HANGS_S = 5.0
+HANGS_S = 8.0
 # A hand-out that takes long is followed by a rest as long, so that others get a turn and the next one carries more.
 LEAST_REST_S = 0.001
 MOST_REST_S = 0.02
@@ -150,7 +154,7 @@ class Hub:
             backoff = min(2 * backoff, MOST_BACKOFF_S)
 
     def _begin(self, connection: Connection) -> None:
-        connection.execute(f"LISTEN {CHANNEL}")
+        connection.execute(f"LISTEN {CHANNEL}; LISTEN {RUNS_CHANNEL}")
         newest = newest_seq(connection)
         # Smaller than what was handed out: the database is another one than before.
         if self._head is None or newest < self._head:
@@ -164,11 +168,17 @@ class Hub:
     def _follow(self, connection: Connection) -> None:
         while not self._stopping.is_set():
             due = self._announced + RUN_PAUSE_S - time.monotonic() if self._touched else POLL_S
-            for _ in connection.notifies(timeout=max(0.0, due), stop_after=1):
-                pass
+            for notice in connection.notifies(timeout=max(0.0, due), stop_after=1):
+                self._note(notice)
             self._advance(connection)
             self._announce(connection)
             self._sweep()
+
+    def _note(self, notice: Notify) -> None:
+        if notice.channel == RUNS_CHANNEL and self._watchers.want_runs:
+            # Anybody who may connect may send one.
+            with suppress(msgspec.MsgspecError):
+                self._touched[msgspec.json.decode(notice.payload, type=Key)] = None
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept > SWEEP_S:

@@ -1,6 +1,7 @@
 """What the web process measures, in a registry of its own."""
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -20,6 +21,24 @@ ROW_TO_CLIENT = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=REGISTRY,
 )
+QUEUE = Gauge(
+    "agent_comms_reconcile_queue_runs",
+    "Completed runs by where they stand in the queue of the reconciliation.",
+    ["state"],
+    registry=REGISTRY,
+)
+QUEUE_STATES = ("queued", "running", "done", "failed")
+
+
+def show_queue(counts: Mapping[str, int]) -> None:
+    """Show how many completed runs stand where."""
+    for state in QUEUE_STATES:
+        QUEUE.labels(state).set(counts.get(state, 0))
+
+
+def forget_queue() -> None:
+    """Show nothing of the queue: it is not known."""
+    QUEUE.clear()
 
 
 def note_delay(chunk: Chunk) -> None:

@@ -225,6 +225,11 @@ class Reader:
         """Return the newest committed cursor, 0 where nothing is stored."""
         return self._pool.ask(newest_seq)
 
+    def pruned_to(self, channel: str) -> int:
+        """Return the cursor up to which messages of a channel may have been pruned; 0 where none was."""
+        (cursor,) = self._rows("pruned_to", channel=channel)[0]
+        return int(cursor)
+
     def _match(self, **names: str | None) -> RunMatch:
         found: dict[Key, RunRow] = {}
         for run in self._runs("find_runs", **names, limit=NAMESAKES):

@@ -10,8 +10,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
 
+from flows.message import CHANNEL_RUN
 from web.frame import Chunk, Form, run_item
 from web.history import UNANSWERED, History
 from web.live import Hub
@@ -53,14 +55,31 @@ class Start(Struct, frozen=True):
 
     Attributes:
         cursor: go on after it; None to begin anew.
-        gap: the client came with an id that nothing can be resumed from, and is told where it is instead.
+        gap: the client came with an id that it can't be resumed from, and is told where it is instead.
         head: what was stored before the client was answered, so that all that comes later is live to it;
-            None where Postgres didn't say.
+            None where it doesn't matter, or Postgres didn't say.
+        settled: whether Postgres was asked if the cursor is one to go on from.
     """
 
     cursor: int | None
     gap: bool = False
     head: int | None = None
+    settled: bool = False
+
+    def settle(self, channel: str, hub: Hub, history: History) -> "Start":
+        """Return where the stream really begins; raises one of `UNANSWERED`."""
+        if self.settled:
+            return self
+        if self.cursor is None:
+            head = history.head() if self.head is None else self.head
+            return Start(head if self.gap else None, self.gap, head, settled=True)
+        pruned = history.pruned_to(channel)
+        if self.cursor < pruned:
+            return Start(pruned, gap=True, settled=True)
+        # Another process may be ahead of this one; else the database is not the one that gave the id.
+        if self.cursor > (hub.head or 0) and self.cursor > (head := history.head()):
+            return Start(head, gap=True, settled=True)
+        return Start(self.cursor, settled=True)
 
 
 class Stream(ABC):
@@ -78,9 +97,8 @@ class Stream(ABC):
         self.hub = hub
         self.history = history
         self.cursor = start.cursor
+        self._start = start
         self._pace = pace
-        self._gap = start.gap
-        self._head = start.head
         self._form = form
         self._stale = False
         self._failing_since: float | None = None
@@ -89,6 +107,11 @@ class Stream(ABC):
     def waiting(self) -> bool:
         """Whether what is watched isn't there yet."""
         return False
+
+    @property
+    @abstractmethod
+    def channel(self) -> str:
+        """What is watched of the two channels."""
 
     @abstractmethod
     def catch_up(self, mailbox: Mailbox) -> Iterator[bytes]:
@@ -132,9 +155,7 @@ class Stream(ABC):
 
     def head(self) -> int:
         """Return what was stored when the stream began."""
-        if self._head is None:
-            self._head = self.history.head()
-        return self._head
+        return self.history.head() if self._start.head is None else self._start.head
 
     def write(self, mailbox: Mailbox, chunk: Chunk) -> Iterator[bytes]:
         """Write a chunk and move the cursor."""
@@ -173,15 +194,17 @@ class Stream(ABC):
 
     def _start_over(self, mailbox: Mailbox) -> Iterator[bytes]:
         mailbox.rewind()
-        if self.cursor is None and self._gap:
-            self.cursor = self.head()
+        began = self._start
+        if not began.settled:
+            self._start = began.settle(self.channel, self.hub, self.history)
+            self.cursor = self._start.cursor
         elif self.cursor is not None and self.cursor > (self.hub.head or 0):
-            # Another process may be ahead of this one; else the database is not the one that gave the id.
-            head = self.history.head()
-            if self.cursor > head:
-                self.cursor, self._gap = head, True
-        if self._gap:
-            self._gap = False
+            # The database may be another one than before.
+            now = Start(self.cursor).settle(self.channel, self.hub, self.history)
+            self._start = msgspec.structs.replace(began, gap=began.gap or now.gap)
+            self.cursor = now.cursor
+        if self._start.gap:
+            self._start = msgspec.structs.replace(self._start, gap=False)
             yield self._form.control("gap", self.cursor, {"resumed_from": self.cursor})
         yield from self.catch_up(mailbox)
 
@@ -233,6 +256,11 @@ class MessageStream(Stream):
         """Whether the run isn't known yet."""
         return self._scope is None
 
+    @property
+    def channel(self) -> str:
+        """The scope's."""
+        return self._wanted.channel
+
     def unread(self, chunk: Chunk) -> Chunk | None:
         """Return what comes after the cursor."""
         return chunk.later_than(self.cursor or 0)
@@ -279,6 +307,11 @@ class RunStream(Stream):
     ) -> None:
         super().__init__(hub, history, pace, start, form)
         self._namespace = namespace
+
+    @property
+    def channel(self) -> str:
+        """Runs are told of in theirs."""
+        return CHANNEL_RUN
 
     def unread(self, chunk: Chunk) -> Chunk | None:
         """Return all of it: a run's later row takes the place of the earlier one."""

@@ -38,14 +38,14 @@ def test_a_web_with_everything_is_ready(start_web: StartWeb, database: str, nats
     wait_until(lambda: ask(web, "/readyz")[0] == 200)
     status, body = ask(web, "/readyz")
     assert (status, body["ready"]) == (200, True)
-    assert states((status, body)) == {"nats": "ok", "postgres": "ok", "migrations": "ok"}
+    assert states((status, body)) == {"nats": "ok", "live": "ok", "postgres": "ok", "migrations": "ok"}
     assert all(0 <= finding["seconds"] < 2 for finding in body["checks"].values())
 
 
 def test_a_web_without_nats_is_not_ready_and_says_why(web: WebServer) -> None:
     status, body = ask(web, "/readyz")
     assert status == 503
-    assert states((status, body)) == {"nats": "failing", "postgres": "ok", "migrations": "ok"}
+    assert states((status, body)) == {"nats": "failing", "live": "ok", "postgres": "ok", "migrations": "ok"}
     assert body["checks"]["nats"]["error"]
 
 

@@ -1,14 +1,19 @@
 """What a live stream gives: history, then what is being said, filtered, resumed, beating."""
 
 import http.client
+import json
 import time
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from connectors.loopback import HOST
-from tests.watcher import EVENTS, Watcher, said
+from flows.retention import prune
+from tests.waiting import wait_until
+from tests.watcher import EVENTS, RUN_EVENTS, Watcher, said
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
 
@@ -200,3 +205,94 @@ def test_messages_of_a_mebibyte_pass(web: WebServer, writer: Writer) -> None:
         assert said(watcher.take(12)) == large
         writer.say(*large)
         assert said(watcher.take(12)) == large
+
+
+def test_an_id_older_than_what_is_kept_is_told_where_the_rest_begins(start_web: StartWeb, database: str) -> None:
+    web = start_web(DATABASE_URL=database)
+    with Writer(database) as writer:
+        writer.say("gone", "gone too")
+        writer.say("gone", channel="general")
+        with psycopg.connect(database) as connection:
+            connection.execute("UPDATE workflow_comms.agent_messages SET created_at = now() - interval '1 year'")
+        writer.say("kept")
+    with Watcher(web.url, runId="run-1") as watcher:
+        first = int(watcher.take(3)[0].id)
+    prune(database, datetime.now(UTC) - timedelta(days=90))
+    for last_id in (0, first):
+        with Watcher(web.url, runId="run-1", last_id=str(last_id)) as watcher:
+            gap, kept = watcher.take(2)
+            assert (gap.name, kept.said) == ("gap", "kept")
+            assert gap.id == watcher.response.headers["X-Agent-Comms-Resumed-From"] == str(first + 1)
+            assert gap.data == {"resumed_from": first + 1}
+    # Up to here nothing is missing.
+    with Watcher(web.url, runId="run-1", last_id=str(first + 1)) as watcher:
+        assert watcher.take(1)[0].said == "kept"
+    # What was pruned of the one channel is no gap in the other.
+    with Watcher(web.url, channel="general", last_id=str(first + 2)) as watcher:
+        with Writer(database) as writer:
+            writer.say("new", channel="general")
+        assert watcher.take(1)[0].said == "new"
+
+
+def test_where_everything_was_pruned_the_newest_id_is_still_one(start_web: StartWeb, database: str) -> None:
+    with Writer(database) as writer:
+        writer.say("gone")
+    web = start_web(DATABASE_URL=database)
+    with Watcher(web.url, runId="run-1") as watcher:
+        last_id = watcher.take(1)[0].id
+    prune(database, datetime.now(UTC) + timedelta(days=1))
+    with Watcher(web.url, runId="run-1", last_id=last_id) as watcher:
+        with Writer(database) as writer:
+            writer.say("new")
+        assert watcher.take(1)[0].said == "new"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(EVENTS, "q"), (EVENTS, "since"), (EVENTS, "agentID"), (EVENTS, "format"), (RUN_EVENTS, "runId"), (EVENTS, "")],
+)
+def test_a_parameter_that_would_be_overlooked_is_refused(web: WebServer, path: str, name: str) -> None:
+    with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+        connection.request("GET", f"{path}?channel=general&{name}=x" if path == EVENTS else f"{path}?{name}=x")
+        response = connection.getresponse()
+        problem = json.loads(response.read())
+    assert (response.status, problem["parameter"]) == (400, name)
+
+
+def test_one_who_is_too_many_is_told_when_to_come_again(start_web: StartWeb, database: str) -> None:
+    web = start_web(DATABASE_URL=database, AGENT_COMMS_LIVE_CONNECTIONS="3")
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(Watcher(web.url, runId="run-1")) for _ in range(3)]
+        with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+            connection.request("GET", f"{EVENTS}?runId=run-1")
+            response = connection.getresponse()
+            assert response.status == 503
+            assert int(response.headers["Retry-After"]) > 0
+            assert "3 live connections" in json.loads(response.read())["error"]
+            # Others are served.
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
+        with Writer(database) as writer:
+            writer.say("one")
+        for watcher in watchers:
+            assert said(watcher.take(1)) == ["one"]
+        # A refused one, and one that asks for what there isn't, take no place.
+        watchers[0].close()
+        wait_until(lambda: is_let_in(web), "a place that has become free")
+
+
+def is_let_in(web: WebServer) -> bool:
+    with Writer(web.database) as writer:
+        writer.say("to notice who has left")
+    with Watcher(web.url, runId="run-1") as watcher:
+        return watcher.response.status == 200
+
+
+def test_many_refusals_take_no_place(start_web: StartWeb, database: str) -> None:
+    web = start_web(DATABASE_URL=database, AGENT_COMMS_LIVE_CONNECTIONS="2")
+    for query in ("", "runId=x&limit=0", "runId=x&q=y") * 3:
+        with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+            connection.request("GET", f"{EVENTS}?{query}")
+            assert connection.getresponse().status == 400
+    with Watcher(web.url, runId="run-1"), Watcher(web.url, runId="run-1") as watcher:
+        assert watcher.response.status == 200

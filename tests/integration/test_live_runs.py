@@ -4,11 +4,9 @@ import time
 
 import pytest
 
-from tests.watcher import Seen, Watcher
+from tests.watcher import RUN_EVENTS, Seen, Watcher
 from tests.webserver import WebServer
 from tests.writers import Writer
-
-RUN_EVENTS = "/api/agents/runs/events"
 
 
 @pytest.fixture

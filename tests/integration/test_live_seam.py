@@ -85,7 +85,7 @@ class Listener:
     def hear(self, count: int) -> list[str]:
         heard: list[str] = []
         while len(heard) < count:
-            heard += [data["content"] for data in _messages(next(self._frames))]
+            heard += [data["content"] for data in _messages(next(self._frames)) if "content" in data]
         return heard
 
 

@@ -1,0 +1,218 @@
+"""What a workflow's controller says of a run's end: taken in every envelope, once, and not lost by a crash."""
+
+import base64
+import json
+import os
+import signal
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from connectors.loopback import HOST
+from tests.servers import PostgresServer, fresh_database
+from tests.waiting import wait_until
+from tests.watcher import RUN_EVENTS, Watcher
+from tests.webserver import StartWeb, WebServer
+from tests.writers import Writer
+
+JSON = "application/json"
+PAYLOAD = {
+    "metadata": {"name": "nightly", "namespace": "b", "uid": "uid-1"},
+    "status": {"phase": "Failed", "startedAt": "2026-05-04T10:00:00Z", "finishedAt": "2026-05-04T11:00:00Z"},
+    "artifacts": [{"name": "implementation-events", "key": "nightly/pod/events.tgz", "bucket": "runs"}],
+    "stage": "implementation",
+    "run_id": "r-1",
+}
+# As the sensor sends it.
+IN_TEXT = {key: json.dumps(part) if isinstance(part, dict | list) else part for key, part in PAYLOAD.items()}
+EVENT = {"specversion": "1.0", "id": "e-1", "source": "/workflows", "type": "run-complete"}
+BINARY = {f"ce-{name}": value for name, value in EVENT.items()}
+CLOUD_EVENT = "application/cloudevents+json"
+
+
+@pytest.fixture
+def web(shared_web: WebServer) -> WebServer:
+    with psycopg.connect(shared_web.database) as connection:
+        connection.execute("TRUNCATE workflow_comms.reconcile_queue")
+    return shared_web
+
+
+def complete(
+    web: WebServer, body: object, run: str = "nightly", kind: str = JSON, query: str = "", **headers: str
+) -> tuple[int, dict[str, Any]]:
+    with closing(HTTPConnection(HOST, web.port, timeout=20)) as connection:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        path = f"/api/agents/runs/{quote(run, safe='')}/complete{query}"
+        connection.request("POST", path, data, {"Content-Type": kind, **headers})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def queue(web: WebServer) -> list[tuple[Any, ...]]:
+    with psycopg.connect(web.database) as connection:
+        return connection.execute(
+            "SELECT workflow_namespace, workflow_uid, workflow_name, run_id, state, revision, payload"
+            " FROM workflow_comms.reconcile_queue ORDER BY queued_at"
+        ).fetchall()
+
+
+def run_row(web: WebServer) -> tuple[Any, ...] | None:
+    with psycopg.connect(web.database) as connection:
+        return connection.execute("SELECT state, finished_at FROM workflow_comms.runs").fetchone()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "headers"),
+    [
+        (PAYLOAD, JSON, {}),
+        (IN_TEXT, JSON, {}),
+        (PAYLOAD, f"{JSON}; charset=utf-8", {}),
+        (PAYLOAD, JSON, BINARY),
+        ({"data": PAYLOAD}, JSON, {}),
+        ({**EVENT, "datacontenttype": JSON, "data": PAYLOAD}, CLOUD_EVENT, {}),
+        ({**EVENT, "data": json.dumps(IN_TEXT)}, CLOUD_EVENT, {}),
+        ({**EVENT, "data_base64": base64.b64encode(json.dumps(PAYLOAD).encode()).decode()}, CLOUD_EVENT, {}),
+    ],
+    ids=["bare", "in-text", "charset", "binary", "data", "structured", "data-in-text", "base64"],
+)
+def test_every_envelope_queues_the_same(web: WebServer, body: object, kind: str, headers: dict[str, str]) -> None:
+    status, answer = complete(web, body, kind=kind, **headers)
+    assert status == 202, answer
+    names = answer["workflow_namespace"], answer["workflow_uid"], answer["workflow_name"], answer["state"]
+    assert names == ("b", "uid-1", "nightly", "queued")
+    assert queue(web) == [("b", "uid-1", "nightly", "r-1", "queued", 1, PAYLOAD)]
+
+
+def test_the_same_again_changes_nothing_and_another_word_queues_anew(web: WebServer) -> None:
+    first = complete(web, PAYLOAD)
+    with psycopg.connect(web.database) as connection:
+        connection.execute("UPDATE workflow_comms.reconcile_queue SET state = 'done', attempts = 2")
+    again = complete(web, IN_TEXT)
+    assert (again[0], again[1]["state"], again[1]["queued_at"]) == (202, "done", first[1]["queued_at"])
+    assert queue(web)[0][4:6] == ("done", 1)
+    later = {**PAYLOAD, "artifacts": []}
+    assert complete(web, later)[1]["state"] == "queued"
+    assert queue(web) == [("b", "uid-1", "nightly", "r-1", "queued", 2, later)]
+
+
+def test_the_run_is_shown_as_ended_at_once(web: WebServer) -> None:
+    with Writer(web.database) as writer:
+        writer.say("working", workflow_namespace="b", workflow_uid="uid-1", workflow_name="nightly")
+    with Watcher(web.url, RUN_EVENTS) as watcher:
+        watcher.take_comments(1)
+        complete(web, PAYLOAD)
+        run = watcher.take(1)[0].data["run"]
+    assert (run["workflow_uid"], run["state"], run["finished_at"]) == ("uid-1", "failed", "2026-05-04T11:00:00Z")
+
+
+@pytest.mark.parametrize("run", ["nightly", "uid-1", "r-1", "-"])
+def test_the_address_may_use_any_of_the_runs_names(web: WebServer, run: str) -> None:
+    assert complete(web, PAYLOAD, run)[0] == 202
+
+
+def test_a_payload_that_names_no_run_is_the_addresss(web: WebServer) -> None:
+    with Writer(web.database) as writer:
+        writer.say("working", workflow_namespace="b", workflow_uid="uid-7", workflow_name="weekly", run_id="r-7")
+    assert complete(web, {"status": {"phase": "Succeeded"}}, "r-7")[1]["workflow_uid"] == "uid-7"
+    answer = complete(web, {"status": {"phase": "Succeeded"}}, "a/b c", query="?workflowNamespace=c")[1]
+    assert (answer["workflow_namespace"], answer["workflow_uid"]) == ("c", "a/b c")
+
+
+def test_an_id_that_only_the_address_tells_is_kept(web: WebServer) -> None:
+    payload = {key: part for key, part in PAYLOAD.items() if key != "run_id"}
+    assert complete(web, payload, "r-9")[0] == 202
+    assert queue(web)[0][3] == "r-9"
+
+
+def test_another_runs_address_is_refused(web: WebServer) -> None:
+    with Writer(web.database) as writer:
+        writer.say("working", workflow_namespace="b", workflow_uid="uid-2", workflow_name="other")
+    for run in ("other", "r-2"):
+        status, problem = complete(web, PAYLOAD, run)
+        assert (status, problem["parameter"]) == (400, "run")
+    payload = {key: part for key, part in PAYLOAD.items() if key != "run_id"}
+    assert complete(web, payload, "other")[0] == 400
+    assert queue(web) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "parameter"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b"[]", "body"),
+        (b"\xff\xff", "body"),
+        (b"[" * 100_000, "body"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "body"),
+        ({"metadata": "{"}, "metadata"),
+        ({"metadata": "[]"}, "metadata"),
+        ({"metadata": 7}, "metadata"),
+        ({"metadata": {"name": 7}}, "metadata.name"),
+        ({"metadata": {"name": [1], "uid": {}}}, "metadata.name"),
+        ({"metadata": {"namespace": {"a": 1}}}, "metadata.namespace"),
+        ({"metadata": {"name": "x" * 300}}, "metadata.name"),
+        ({**PAYLOAD, "status": {"phase": "Running"}}, "status.phase"),
+        ({"data": "nonsense"}, "data"),
+        ({"data_base64": "???"}, "body"),
+        ({**PAYLOAD, "metadata": {"name": "nightly", "uid": "uid-1\0"}}, None),
+        ({**PAYLOAD, "stage": "\ud800 \0"}, None),
+    ],
+)
+def test_what_is_no_completion_is_refused_with_the_field(web: WebServer, body: object, parameter: str | None) -> None:
+    status, answer = complete(web, body)
+    assert (status, answer.get("parameter")) == (400 if parameter else 202, parameter)
+    assert len(queue(web)) == (0 if parameter else 1)
+
+
+def test_only_json_and_only_our_own_pages(web: WebServer) -> None:
+    assert complete(web, PAYLOAD, kind="text/plain")[0] == 415
+    assert complete(web, PAYLOAD, kind="application/cloudevents-batch+json")[0] == 415
+    assert complete(web, PAYLOAD, Origin="https://elsewhere.example")[0] == 403
+    assert queue(web) == []
+
+
+def test_what_was_taken_outlives_a_crash_of_web_and_postgres(
+    start_web: StartWeb, own_postgres_server: PostgresServer
+) -> None:
+    with fresh_database(own_postgres_server) as dsn:
+        web = start_web(DATABASE_URL=dsn)
+        assert complete(web, PAYLOAD)[0] == 202
+        os.kill(own_postgres_server.pid, signal.SIGQUIT)
+        web.kill()
+        wait_until(lambda: not is_alive(own_postgres_server))
+        own_postgres_server.kill()
+        own_postgres_server.start()
+        assert [row[:2] for row in queue(web)] == [("b", "uid-1")]
+
+
+def is_alive(server: PostgresServer) -> bool:
+    return os.path.exists(f"/proc/{server.pid}/fd/0")  # noqa: PTH110
+
+
+def test_without_postgres_nothing_is_taken(start_web: StartWeb, own_postgres_server: PostgresServer) -> None:
+    with fresh_database(own_postgres_server) as dsn:
+        web = start_web(DATABASE_URL=dsn)
+        own_postgres_server.stop()
+        assert complete(web, PAYLOAD)[0] == 503
+        own_postgres_server.start()
+        wait_until(lambda: complete(web, PAYLOAD)[0] == 202)
+
+
+def test_the_queue_is_among_the_metrics(web: WebServer) -> None:
+    complete(web, PAYLOAD)
+    complete(web, {**PAYLOAD, "metadata": {"name": "nightly", "uid": "uid-2"}})
+    complete(web, {**PAYLOAD, "metadata": {"name": "nightly", "uid": "uid-3"}})
+    with psycopg.connect(web.database) as connection:
+        connection.execute("UPDATE workflow_comms.reconcile_queue SET state = 'failed' WHERE workflow_uid = 'uid-2'")
+
+    def counted() -> dict[str, float]:
+        return {
+            state: web.metric(f'agent_comms_reconcile_queue_runs{{state="{state}"}}')
+            for state in ("queued", "running", "done", "failed")
+        }
+
+    wait_until(lambda: counted() == {"queued": 2, "running": 0, "done": 0, "failed": 1})
