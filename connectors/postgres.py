@@ -1,30 +1,19 @@
 """A Bytewax sink that writes batches to Postgres and then acks them."""
 
-import logging
-import random
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import psycopg
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from connectors.blame import in_one_line
-from connectors.keeper import Keeper
-from connectors.store import Destination, Store, Written
-from connectors.suspects import Suspect, Suspects
+from connectors.store import Destination, Written
+from connectors.writer import Writer
 
-log = logging.getLogger(__name__)
 X = TypeVar("X")
 
 MIB = 1024 * 1024
-BACKOFF_S = (0.1, 5.0)
 # A third of JetStream's default ack wait of 30 s.
 IN_PROGRESS_EVERY_S = 10.0
-COMPLAIN_EVERY_S = 60.0
-STOP_TIMEOUT_S = 30.0
 
 
 class Acks(Protocol):
@@ -84,7 +73,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     acks: Acks
     done: Callable[[Written[X]], None] | None = None
     batch_rows: int = 8_000
-    batch_bytes: int = 16 * MIB
+    batch_bytes: int = 8 * MIB
     max_tries: int = 8
     in_progress_every_s: float = IN_PROGRESS_EVERY_S
 
@@ -95,7 +84,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
 
 class _Partition(StatelessSinkPartition[X]):
     def __init__(self, sink: PostgresSink[X]) -> None:
-        self._writer = _Writer(sink)
+        self._writer = Writer(sink)
         self._writer.start()
 
     def write_batch(self, items: list[X]) -> None:
@@ -103,216 +92,3 @@ class _Partition(StatelessSinkPartition[X]):
 
     def close(self) -> None:
         self._writer.finish()
-
-
-class _Writer(threading.Thread, Generic[X]):
-    """Takes what has gathered, stores it, acks it; for ever."""
-
-    def __init__(self, sink: PostgresSink[X]) -> None:
-        super().__init__(name=f"postgres:{sink.destination.table.name[1]}", daemon=True)
-        self._sink = sink
-        self._store = Store(sink.destination)
-        self._keeper = Keeper(self._keep_in_progress, sink.in_progress_every_s)
-        self._changed = threading.Condition()
-        # What is held, from its arrival to its ack.
-        self._arriving: list[X] = []
-        self._waiting: list[X] = []
-        self._waiting_bytes = 0
-        self._writing: list[X] = []
-        self._writing_since = 0.0
-        self._suspects: Suspects[X] = Suspects()
-        # An item without a row is acked no sooner than what it may be a copy of: a suspect, perhaps.
-        self._rowless: list[X] = []
-        self._finishing = False
-        self._failure: BaseException | None = None
-
-    def put(self, items: list[X]) -> None:
-        """Take items to be written; waits while a full batch is waiting already."""
-        size = sum(map(self._sink.size, items))
-        with self._changed:
-            self._arriving = items
-            while self._is_full() and self._failure is None:
-                self._changed.wait()
-            self._arriving = []
-            self._raise_failure()
-            self._waiting += items
-            self._waiting_bytes += size
-            self._changed.notify_all()
-
-    def finish(self) -> None:
-        """Write what is waiting, and end."""
-        with self._changed:
-            self._finishing = True
-            self._changed.notify_all()
-        self.join(STOP_TIMEOUT_S)
-        self._raise_failure()
-        left = len(self._writing) + len(self._waiting) + len(self._suspects) + len(self._rowless)
-        if left:
-            log.warning("postgres: ends with %d messages not stored; they will be delivered again", left)
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            message = "the writer has failed"
-            raise RuntimeError(message) from self._failure
-
-    def _is_full(self) -> bool:
-        return len(self._waiting) >= self._sink.batch_rows or self._waiting_bytes >= self._sink.batch_bytes
-
-    def run(self) -> None:
-        opened = False
-        try:
-            while self._wait_for_work():
-                if not opened:
-                    # Not sooner: an end that is asked for before anything came must not wait for a server.
-                    self._sink.acks.open()
-                    self._keeper.start()
-                    opened = True
-                if batch := self._take_waiting():
-                    self._write(batch)
-                self._retry_suspect()
-        except BaseException as error:  # it is raised again where the dataflow sees it
-            with self._changed:
-                self._failure = error
-                self._changed.notify_all()
-        finally:
-            self._store.close()
-            if opened:
-                self._keeper.end()
-                self._sink.acks.close()
-
-    def _wait_for_work(self) -> bool:
-        """Return once there is something to do; False once there is nothing, and nothing to come."""
-        with self._changed:
-            while not self._waiting and not self._finishing:
-                due = self._suspects.next_due
-                left = None if due is None else due - time.monotonic()
-                if left is not None and left <= 0:
-                    return True
-                self._changed.wait(left)
-            return bool(self._waiting)
-
-    def _take_waiting(self) -> list[X]:
-        with self._changed:
-            self._writing, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            self._writing_since = time.monotonic()
-            self._changed.notify_all()
-        return self._writing
-
-    def _write(self, batch: list[X]) -> None:
-        failures = 0
-        began = complained_at = time.monotonic()
-        while True:
-            try:
-                written = self._store.store(batch)
-                break
-            except Exception as error:
-                failures += 1
-                now = time.monotonic()
-                if failures == 1 or now - complained_at > COMPLAIN_EVERY_S:
-                    complained_at = now
-                    # What isn't Postgres' word is a defect: somebody will want to see where.
-                    defect = None if isinstance(error, psycopg.Error) else error
-                    log.warning("postgres: a batch of %d waits: %s", len(batch), in_one_line(error), exc_info=defect)
-                self._store.close()
-                time.sleep(_backoff(failures))
-        if failures:
-            log.info("postgres: back after %d failed tries; a batch of %d is stored", failures, len(batch))
-        written.seconds = time.monotonic() - began
-        self._set_aside(written)
-        self._settle(written, self._without_held_back(batch, written))
-        with self._changed:
-            self._writing = []
-
-    def _set_aside(self, written: Written[X]) -> None:
-        if not written.failed:
-            return
-        log.warning(
-            "postgres: %d failed alone and will be tried again, %d times at most; the first: %s",
-            len(written.failed), self._sink.max_tries, written.failed[0].why,
-        )  # fmt: skip
-        for failure in written.failed:
-            suspect = Suspect(failure.item)
-            suspect.add(failure)
-            self._put_back(suspect)
-
-    def _put_back(self, suspect: Suspect[X]) -> None:
-        with self._changed:
-            self._suspects.put(suspect, time.monotonic() + _backoff(suspect.failures))
-
-    def _without_held_back(self, batch: list[X], written: Written[X]) -> list[X]:
-        """Return what of a batch can be acked."""
-        if not self._suspects:
-            return batch
-        failed = {id(failure.item) for failure in written.failed}
-        others = [item for item in batch if id(item) not in failed]
-        rowless = {id(item) for item in others if not self._store.needs_row(item)}
-        with self._changed:
-            self._rowless += [item for item in others if id(item) in rowless]
-        return [item for item in others if id(item) not in rowless]
-
-    def _retry_suspect(self) -> None:
-        """Try the suspect that has been due for longest; one only, since the next batch may have come."""
-        with self._changed:
-            suspect = self._suspects.take(time.monotonic())
-            self._writing = [suspect.item] if suspect else []
-        if suspect is None:
-            return
-        began = time.monotonic()
-        try:
-            written = self._judge(suspect)
-        except Exception as error:
-            # The server's failure, or the set-up's: it doesn't count.
-            suspect.failures += 1
-            log.debug("postgres: a suspect waits: %s", in_one_line(error))
-            self._store.close()
-            written = None
-            # The others that are due would meet the same at once.
-            time.sleep(BACKOFF_S[0])
-        if written is None:
-            self._put_back(suspect)
-        else:
-            written.seconds = time.monotonic() - began
-            self._settle(written, [suspect.item, *self._no_longer_held_back()])
-        with self._changed:
-            self._writing = []
-
-    def _judge(self, suspect: Suspect[X]) -> Written[X] | None:
-        """Return what became of a suspect; None where it stays one."""
-        written = self._store.store([suspect.item])
-        if not written.failed:
-            return written
-        suspect.add(written.failed[0])
-        if suspect.tries < self._sink.max_tries:
-            return None
-        self._store.reject(suspect.item, f"{suspect.why} (tried {suspect.tries} times)")
-        return Written(rejected=[suspect.item])
-
-    def _no_longer_held_back(self) -> list[X]:
-        with self._changed:
-            if self._suspects:
-                return []
-            rowless, self._rowless = self._rowless, []
-        return rowless
-
-    def _settle(self, written: Written[X], safe: list[X]) -> None:
-        if self._sink.done:
-            self._sink.done(written)
-        self._sink.acks.ack(self._replies(safe))
-
-    def _keep_in_progress(self) -> None:
-        with self._changed:
-            held = [*self._suspects.items, *self._rowless]
-            # While batches come and go, what waits is young.
-            if self._writing and time.monotonic() - self._writing_since > self._sink.in_progress_every_s / 2:
-                held += [*self._writing, *self._waiting, *self._arriving]
-        self._sink.acks.in_progress(self._replies(held))
-
-    def _replies(self, items: list[X]) -> list[str]:
-        return [reply for reply in map(self._sink.reply, items) if reply]
-
-
-def _backoff(failures: int) -> float:
-    """Return seconds to wait after so many failures in a row."""
-    least, most = BACKOFF_S
-    jitter = random.uniform(0.5, 1)  # noqa: S311 - no secret
-    return float(min(most, least * 2 ** min(failures, 10)) * jitter)

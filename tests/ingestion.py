@@ -1,23 +1,30 @@
 """The real flow, `python -m bytewax.run flows.ingest`, as a process that a test may stop and kill."""
 
+import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from flows.rebuild import rebuild
 from tests.servers import StreamHandle
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
+
+
+POISON = "poison"
 
 
 class Ingest:
@@ -57,13 +64,28 @@ class Ingest:
     def is_running(self) -> bool:
         return self.process.poll() is None
 
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_until_said(self, words: str) -> None:
+        wait_until(lambda: words in self.said, f"{words!r} in {self.log}")
+
+    def peak_mib(self) -> float:
+        """The most memory that the process has had so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
+    def ask_to_stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
     def stop(self) -> int:
         """Ask it to drain; returns its exit code."""
-        self.process.send_signal(signal.SIGTERM)
+        self.ask_to_stop()
         return self.process.wait(timeout=60)
 
     def close(self) -> None:
@@ -80,6 +102,10 @@ class Ingest:
             return int(self.rows("SELECT count(*) FROM workflow_comms.agent_messages")[0][0])
         return 0
 
+    def newest_seq(self) -> int:
+        """The newest cursor handed out, committed or not."""
+        return int(self.rows("SELECT last_value FROM workflow_comms.agent_messages_seq_seq")[0][0])
+
     def wait_for_rows(self, number: int) -> None:
         wait_until(lambda: self.count() >= number, f"{number} rows; see {self.log}")
 
@@ -88,11 +114,27 @@ class Ingest:
         wait_until(self.stream.is_drained, f"an idle consumer; see {self.log}", patience=100)
 
 
+Start = Callable[..., Ingest]
+
+
 @pytest.fixture
 def ingest(stream: StreamHandle, database: str, tmp_path: Path) -> Iterator[Ingest]:
     """The flow, running on a fresh stream and a fresh database."""
     with Ingest(stream, database, tmp_path / "ingest.log") as flow:
         yield flow
+
+
+@pytest.fixture
+def start(stream: StreamHandle, database: str, tmp_path: Path) -> Iterator[Start]:
+    """Start a flow, and others beside it, on a fresh stream and a fresh database."""
+    numbers = itertools.count(1)
+    with ExitStack() as flows:
+
+        def start(*flags: str, **environment: str) -> Ingest:
+            log = tmp_path / f"ingest-{next(numbers)}.log"
+            return flows.enter_context(Ingest(stream, database, log, *flags, **environment))
+
+        yield start
 
 
 def payload(number: int, **changes: Any) -> bytes:
@@ -104,13 +146,14 @@ def subject(run: int = 0, kind: str = "message") -> str:
     return f"workflow.agents.run-{run}.uid-{run}.agent.executor.{kind}"
 
 
-def publish_many(stream: StreamHandle, numbers: range, runs: int = 10) -> None:
-    """Publish as fast as the server stores, spread over some runs."""
+def publish_many(stream: StreamHandle, numbers: range, runs: int = 10, poison: Collection[int] = ()) -> None:
+    """Publish as fast as the server stores, spread over some runs; what is poison says nothing else."""
 
     async def publish() -> None:
         client = stream.connection.client
         for number in numbers:
-            await client.publish(subject(number % runs), payload(number))
+            data = payload(number, content=POISON) if number in poison else payload(number)
+            await client.publish(subject(number % runs), data)
             if number % 2_000 == 0:
                 await client.flush()
         await client.flush()
@@ -118,6 +161,79 @@ def publish_many(stream: StreamHandle, numbers: range, runs: int = 10) -> None:
     before = stream.info().state.messages
     stream.connection.run(publish())
     wait_until(lambda: stream.info().state.messages == before + len(numbers), "the stream to hold them all")
+
+
+def publish_copies(stream: StreamHandle, number: int, copies: int) -> None:
+    """Publish so many messages, each several times."""
+    for _ in range(copies):
+        publish_many(stream, range(number))
+
+
+def administer(database: str, *statements: str) -> None:
+    """Do as somebody else who may do anything to the database."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def set_for(database: str, setting: str) -> None:
+    """Have every new session of a database begin with a setting."""
+    administer(database, f"ALTER DATABASE {conninfo_to_dict(database)['dbname']} SET {setting}")
+
+
+def poison_with(database: str, action: str) -> None:
+    """Have Postgres do something whenever a poison message is about to be stored."""
+    administer(
+        database,
+        f"""
+        CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {action}; RETURN NEW; END $$;
+        CREATE TRIGGER poison BEFORE INSERT ON workflow_comms.agent_messages
+            FOR EACH ROW WHEN (NEW.content = '{POISON}') EXECUTE FUNCTION poison();
+        """,
+    )
+
+
+@pytest.fixture
+def seed() -> int:
+    """What random moments are drawn from: CHAOS_SEED, or another one each time; shown where a test fails."""
+    seed = int(os.environ.get("CHAOS_SEED") or time.time_ns() % 1_000_000)
+    print(f"CHAOS_SEED={seed}")
+    return seed
+
+
+def kill_at_random(ingest: Ingest, chance: random.Random, times: int, portion: int = 2_000) -> int:
+    """Publish, and kill the flow that takes it, again and again; returns how many messages were published.
+
+    It is killed while it starts, while it copies rows, at the commit, between the commit and the acks.
+    """
+    for number in range(times):
+        publish_many(ingest.stream, range(number * portion, (number + 1) * portion))
+        handed_out = ingest.newest_seq()
+        if chance.random() < 0.2:
+            time.sleep(chance.uniform(0, 1))
+        else:
+            wait_until(lambda: ingest.newest_seq() > handed_out, f"the next row on its way; see {ingest.log}")  # noqa: B023
+            time.sleep(chance.uniform(0, 0.1))
+        assert ingest.is_running
+        ingest.kill()
+        ingest.start()
+    return times * portion
+
+
+@contextmanager
+def holding(database: str, statement: str) -> Iterator["psycopg.Connection[Any]"]:
+    """Hold what a statement locks, in a session of somebody else's."""
+    with psycopg.connect(database) as connection:
+        connection.execute(statement.encode())
+        yield connection
+
+
+def settles_whole(ingest: Ingest, number: int, *, letters: int = 0) -> None:
+    """Wait until all is stored and acked; then everything published is there, and nothing else."""
+    ingest.wait_for_rows(number)
+    ingest.wait_until_drained()
+    assert_whole(ingest, number)
+    assert ingest.rows("SELECT count(*) FROM workflow_comms.dead_letters") == [(letters,)]
 
 
 def assert_whole(ingest: Ingest, number: int) -> None:

@@ -56,9 +56,19 @@ class StreamHandle:
         info: ConsumerInfo = self.connection.run(self.connection.jetstream().consumer_info(self.name, self.durable))
         return info
 
+    def redeliveries(self) -> int:
+        """How many deliveries there have been beyond each message's first."""
+        delivered = self.consumer().delivered
+        assert delivered is not None
+        return delivered.consumer_seq - delivered.stream_seq
+
     def create_consumer_anew(self) -> None:
         """Forget what was acked: everything in the stream is delivered again."""
         self.connection.run(self.connection.jetstream().delete_consumer(self.name, self.durable))
+        self.create_consumer()
+
+    def create_consumer(self) -> None:
+        """Make what the manifests say where it isn't."""
         self.connection.run(bootstrap(self.connection.jetstream(), topology.manifests()))
 
     def set_ack_wait(self, seconds: float) -> None:

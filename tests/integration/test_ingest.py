@@ -49,21 +49,6 @@ def test_a_message_published_twice_is_one_row(ingest: Ingest, stream: StreamHand
     assert_whole(ingest, 2)
 
 
-def test_the_flow_killed_on_the_way_loses_and_doubles_nothing(
-    stream: StreamHandle, database: str, tmp_path: Path
-) -> None:
-    stream.set_ack_wait(2)
-    publish_many(stream, range(30_000))
-    with Ingest(stream, database, tmp_path / "ingest.log") as ingest:
-        for reached in (1_000, 10_000, 20_000):
-            ingest.wait_for_rows(reached)
-            ingest.kill()
-            ingest.start()
-        ingest.wait_for_rows(30_000)
-        ingest.wait_until_drained()
-        assert_whole(ingest, 30_000)
-
-
 def test_sigterm_stores_and_acks_what_was_taken(ingest: Ingest, stream: StreamHandle) -> None:
     publish_many(stream, range(30_000))
     ingest.wait_for_rows(1)
