@@ -30,7 +30,7 @@ check: $(INSTALLED) ## Lint, format, types, and the direction of imports
 	$(PYTHON_HERE) -m mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(INSTALLED) ## Measure throughput and latency on this machine
+bench: $(INSTALLED) ## Measure throughput, latency and memory; ARGS='--quick --only ingest'
 	exec $(PYTHON_HERE) -m tests.bench $(ARGS)
 
 screenshots: $(INSTALLED) ## Take pictures of every page; ARGS=folder

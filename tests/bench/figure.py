@@ -1,5 +1,6 @@
 """What is measured: records whose every field says what it is and in which unit."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_type_hints
@@ -54,7 +55,8 @@ def show(part: str, results: Results) -> None:
         table.add_section()
         for at, (_, figure, value) in enumerate(figures(record)):
             table.add_row("" if at else load, figure.what, in_words(value), figure.unit, figure.reach)
-    Console(width=None if Console().is_terminal else 160).print(table)
+    # In a file or a pipe it would be cut to 80.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def in_words(value: float) -> str:
