@@ -15,7 +15,7 @@ from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, PERSON
 from flows.normalize import DEFAULT_KIND, MAX_NAME, ROLES, TOOL_KINDS, default_role
 from flows.settings import SettingError, Settings
 from flows.spelling import Claim, read
-from flows.text import TooDeepError, storable, storable_json
+from flows.text import MAX_DEPTH, TooDeepError, storable, storable_json
 
 # The headers of a message, and the names of the fields that are cut.
 _BESIDE_BYTES = 512
@@ -169,14 +169,22 @@ def compose(speaker: Speaker, said: Claim, *, general: bool = False) -> Outgoing
 
 def _encoded(fields: dict[str, Any]) -> bytes:
     try:
-        for name in ("tool", "attrs"):
-            fields[name] = storable_json(fields[name])
-        for name in ("message_id", "content", "status", "error"):
-            if fields[name] is not None:
-                fields[name] = storable(fields[name])
-        return msgspec.json.encode(Payload(**fields))
-    except (TooDeepError, UnicodeEncodeError, TypeError, OverflowError) as error:
+        data = msgspec.json.encode(Payload(**fields))
+        # What Postgres can't hold, or might choke on, takes the path that looks at every value.
+        if b"\\u0000" not in data and data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+            return data
+    except UnicodeEncodeError:
+        pass
+    except (TypeError, OverflowError, RecursionError) as error:
         raise PayloadError(" ".join(str(error).split())) from error
+    try:
+        return msgspec.json.encode(Payload(**_storable(fields)))
+    except (TooDeepError, UnicodeEncodeError) as error:
+        raise PayloadError(" ".join(str(error).split())) from error
+
+
+def _storable(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: storable(value) if isinstance(value, str) else storable_json(value) for name, value in fields.items()}
 
 
 def shrink(payload: bytes, limit: int) -> bytes | None:
