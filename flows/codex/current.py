@@ -15,6 +15,7 @@ from flows.codex.said import (
     tasks,
     tool,
     untold,
+    word,
     words,
 )
 from flows.codex.state import State
@@ -26,7 +27,7 @@ EVENTS = frozenset({"thread.started", "turn.started", "turn.completed", "turn.fa
 
 def read(event: dict[str, Any], state: State) -> list[Said]:
     """Return what an event says."""
-    match event.get("type"):
+    match word(event.get("type")):
         case "thread.started":
             return [status("Thread started")]
         case "turn.started":

@@ -128,7 +128,7 @@ class Reader:
         if item.get("type") == "web_search" and len(ids := ids_of_item(data)) > 1:
             event = {**event, "item": {**item, "id": ids[0], "provider_id": ids[-1]}}
             item = event["item"]
-        if event.get("type") not in current.EVENTS and "item" in event and not item:
+        if event_type not in current.EVENTS and "item" in event and not item:
             return event_type, None, unknown.event(event)
         return event_type, _name(item.get("id")), current.read(event, state)
 
@@ -149,7 +149,7 @@ class Reader:
                 message_id=own_id if place == len(said) - 1 else f"{own_id}:call",
                 kind=each.kind,
                 role=each.role,
-                content=each.content,
+                content=each.content if each.content.strip() else "(nothing)",
                 tool=each.tool,
                 attrs=attrs,
                 timestamp=each.timestamp,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from flows.codex import legacy, unknown
-from flows.codex.said import IN_PROGRESS, Said, compact, dictionary, first_text, status, tool, words
+from flows.codex.said import IN_PROGRESS, Said, compact, dictionary, first_text, status, tool, word, words
 from flows.codex.state import State
 
 _ITEMS = frozenset(
@@ -43,7 +43,7 @@ def is_line(fields: dict[str, Any]) -> bool:
         return True
     if _STATE_KEY in fields or ("id" in fields and "timestamp" in fields and "type" not in fields):
         return True
-    return fields.get("type") in _ITEMS
+    return word(fields.get("type")) in _ITEMS
 
 
 def read(fields: dict[str, Any], state: State) -> list[Said]:
@@ -51,7 +51,7 @@ def read(fields: dict[str, Any], state: State) -> list[Said]:
     payload = fields.get("payload")
     if not isinstance(payload, dict):
         return _flat(fields, state)
-    said = _enveloped(fields.get("type"), payload, state)
+    said = _enveloped(word(fields.get("type")), payload, state)
     timestamp = fields.get("timestamp")
     if isinstance(timestamp, str):
         for each in said:
@@ -59,14 +59,14 @@ def read(fields: dict[str, Any], state: State) -> list[Said]:
     return said
 
 
-def _enveloped(kind: Any, payload: dict[str, Any], state: State) -> list[Said]:
+def _enveloped(kind: str, payload: dict[str, Any], state: State) -> list[Said]:
     if kind == "session_meta":
         state.begin_thread(first_text(payload.get("id")) or None)
         return [status("Thread started")]
     if kind == "response_item":
         return [] if _is_users(payload) else _item(payload, state)
     if kind == "event_msg":
-        return [] if payload.get("type") in _TOLD_TWICE else legacy.read(payload, state)
+        return [] if word(payload.get("type")) in _TOLD_TWICE else legacy.read(payload, state)
     if kind == "compacted":
         return [status("Context compacted")]
     return [] if kind in _SILENT else unknown.event({"type": kind, "payload": payload})

@@ -101,6 +101,11 @@ def dictionary(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def word(value: Any) -> str:
+    """Return a value that should be one word; empty where it is something else."""
+    return value if isinstance(value, str) else ""
+
+
 def first_text(*values: Any) -> str:
     """Return the first text that says something; empty where none does."""
     return next((value for value in values if isinstance(value, str) and value.strip()), "")
