@@ -1,15 +1,23 @@
-"""Deletes what is past the retention, a batch a transaction, so that nobody waits for it."""
+"""Deletes what is past the retention, a little at a time, so that nobody waits for it."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import psycopg
 from msgspec import Struct
+from psycopg import Connection
 
 import sql
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
 
 BATCH = 5_000
+COUNTED = 100_000
+# A transaction is meant to take about so long, whatever its rows weigh.
+AIM_S = 0.1
+LEAST = 50
+# How long it rests after each, in times of what that took.
+REST = 1.0
 
 
 class Pruned(Struct):
@@ -19,43 +27,99 @@ class Pruned(Struct):
     dead_letters: int = 0
 
 
+class Pace:
+    """How many rows a transaction takes: fewer once it took too long, more once it was quick.
+
+    Args:
+        most: never more.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.rows = max(1, most // 4)
+
+    def took(self, seconds: float) -> None:
+        """Learn from a transaction."""
+        if seconds > AIM_S:
+            self.rows = max(min(LEAST, self._most), self.rows // 2)
+        elif seconds < AIM_S / 4:
+            self.rows = min(self._most, self.rows * 2)
+
+
 def prunable(conninfo: str, before: datetime) -> Pruned:
-    """Return what `prune` would delete."""
-    with psycopg.connect(conninfo) as connection:
-        row = connection.execute(sql.query("prunable").encode(), {"before": before}).fetchone()
-    messages, letters = row or (0, 0)
-    return Pruned(messages, letters)
+    """Return what `prune` would delete; reads that much and no more."""
+    pace = Pace(COUNTED)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        messages = sum(
+            found
+            for channel in (CHANNEL_RUN, CHANNEL_GENERAL)
+            for found in _walk(connection, "prunable_messages", channel, before, pace)
+        )
+        row = connection.execute(sql.query("prunable_letters"), {"before": before}).fetchone()
+    return Pruned(messages, row[0] if row else 0)
 
 
 def prune(
-    conninfo: str, before: datetime, batch: int = BATCH, note: Callable[[Pruned], None] = lambda _: None
+    conninfo: str,
+    before: datetime,
+    batch: int = BATCH,
+    rest: float = REST,
+    note: Callable[[Pruned], None] = lambda _: None,
 ) -> Pruned:
-    """Delete messages and dead letters that were stored before a time.
+    """Delete messages and dead letters that were stored before a time; a run's row stays and counts what is gone.
 
-    A run's row stays and counts what is gone. Safe beside the ingest and beside itself:
-    a batch holds its locks for some tens of milliseconds, and only on rows that nobody writes.
+    Messages are stored in the live order, so it walks along that from the oldest on and
+    ends where a whole batch is young: it reads what it deletes and one batch more. It
+    never takes the lock under which messages get their places, locks the rows of runs
+    in the order in which the ingest does, and only once the messages are deleted: safe
+    beside the ingest and beside itself, and to be interrupted at any moment.
 
     Args:
         conninfo: any libpq connection string.
         before: what was stored earlier goes.
-        batch: messages a transaction.
-        note: told the sums after each batch.
+        batch: rows a transaction at most; fewer where they take long.
+        rest: how long it rests after each transaction, in times of what that took.
+        note: told the sums after each.
     """
     pruned = Pruned()
     with psycopg.connect(conninfo, autocommit=True) as connection:
+        # A batch that a crash brings back is deleted the next time; nobody waits for the disk until then.
+        connection.execute("SET synchronous_commit = off")
         for channel in (CHANNEL_RUN, CHANNEL_GENERAL):
-            arguments = {"channel": channel, "before": before, "batch": batch}
-            while (gone := _messages(connection, arguments)) > 0:
+            for gone in _walk(connection, "prune_messages", channel, before, Pace(batch), rest):
                 pruned.messages += gone
                 note(pruned)
-        while gone := connection.execute(
-            sql.query("prune_letters").encode(), {"before": before, "batch": batch}
-        ).rowcount:
+        for gone in _letters(connection, before, Pace(batch), rest):
             pruned.dead_letters += gone
             note(pruned)
     return pruned
 
 
-def _messages(connection: psycopg.Connection, arguments: dict[str, object]) -> int:
-    row = connection.execute(sql.query("prune_messages").encode(), arguments).fetchone()
-    return int(row[0]) if row else 0
+def _walk(
+    connection: Connection, query: str, channel: str, before: datetime, pace: Pace, rest: float = 0.0
+) -> Iterator[int]:
+    """Run a query along a channel's live order until it meets nothing old; yields what each batch came to."""
+    after, is_old = 0, True
+    while is_old:
+        began = time.monotonic()
+        arguments = {"channel": channel, "before": before, "after": after, "batch": pace.rows}
+        row = connection.execute(sql.query(query), arguments).fetchone()
+        found, last, is_old = row or (0, None, False)
+        yield found
+        after = last
+        _rest(began, pace, rest if is_old else 0)
+
+
+def _letters(connection: Connection, before: datetime, pace: Pace, rest: float) -> Iterator[int]:
+    gone = 1
+    while gone:
+        began = time.monotonic()
+        gone = connection.execute(sql.query("prune_letters"), {"before": before, "batch": pace.rows}).rowcount
+        yield gone
+        _rest(began, pace, rest if gone else 0)
+
+
+def _rest(began: float, pace: Pace, rest: float) -> None:
+    took = time.monotonic() - began
+    pace.took(took)
+    time.sleep(rest * took)

@@ -99,12 +99,20 @@ def bootstrap(*, update: bool) -> None:
 @main.command(short_help="Delete what is older than the retention.")
 @click.option("--days", type=click.IntRange(1), help="By default AGENT_COMMS_RETENTION_DAYS.")
 @click.option("--batch", type=click.IntRange(1, 100_000), default=5_000, show_default=True, help="Rows a transaction.")
+@click.option(
+    "--rest",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="How long it rests after each transaction, in times of what that took; 0 is fastest.",
+)
 @click.option("--dry-run", is_flag=True, help="Say how much would go.")
-def prune(*, days: int | None, batch: int, dry_run: bool) -> None:
+def prune(*, days: int | None, batch: int, rest: float, dry_run: bool) -> None:
     """Delete messages and dead letters that were stored longer ago than the retention; runs stay.
 
-    Works in short transactions and can be interrupted and run again at any time.
+    Works in short transactions, beside the ingest, and can be interrupted and run again at any time.
     """
+    import time
     from datetime import UTC, datetime, timedelta
 
     from flows.database import conninfo
@@ -115,15 +123,19 @@ def prune(*, days: int | None, batch: int, dry_run: bool) -> None:
     settings = Settings.from_env()
     database = conninfo(settings, "agent-comms-prune")
     before = datetime.now(UTC) - timedelta(days=days or settings.agent_comms_retention_days)
+    said_at = time.monotonic()
 
     def progress(so_far: Pruned) -> None:
-        click.echo(f"{so_far.messages} messages, {so_far.dead_letters} dead letters", err=True)
+        nonlocal said_at
+        if time.monotonic() - said_at >= 1:
+            said_at = time.monotonic()
+            click.echo(f"{so_far.messages} messages, {so_far.dead_letters} dead letters", err=True)
 
     if dry_run:
         gone = prunable(database, before)
         click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters would go")
         return
-    gone = run(database, before, batch, progress)
+    gone = run(database, before, batch, rest, progress)
     click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters deleted")
 
 

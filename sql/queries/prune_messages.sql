@@ -1,27 +1,41 @@
--- Deletes a batch of one channel's oldest messages that are past the retention, and notes it on their runs and channel.
-WITH oldest AS (
-    SELECT id, created_at FROM workflow_comms.agent_messages
-    WHERE channel = %(channel)s
+-- Deletes what is past the retention among a channel's next so many messages after a cursor, and notes it on runs and channel.
+-- The messages are found by the index of the live order, where age goes with place, and deleted where they lie; the
+-- rows of their runs are locked after that, in the order of their keys, as everybody locks them.
+WITH batch AS MATERIALIZED (
+    SELECT ctid, seq, created_at < %(before)s AS is_old
+    FROM workflow_comms.agent_messages
+    WHERE channel = %(channel)s AND seq > %(after)s
     ORDER BY seq
     LIMIT %(batch)s
 ),
 gone AS (
-    DELETE FROM workflow_comms.agent_messages AS message
-    USING oldest
-    WHERE message.id = oldest.id AND oldest.created_at < %(before)s
-    RETURNING message.workflow_namespace, message.workflow_uid, message.seq
+    DELETE FROM workflow_comms.agent_messages
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch WHERE is_old))
+    RETURNING workflow_namespace, workflow_uid, seq
+),
+counted AS (
+    SELECT workflow_namespace, workflow_uid, count(*) AS messages
+    FROM gone
+    WHERE %(channel)s = 'run'
+    GROUP BY workflow_namespace, workflow_uid
+),
+held AS MATERIALIZED (
+    SELECT run.workflow_namespace, run.workflow_uid, counted.messages
+    FROM workflow_comms.runs AS run
+    JOIN counted
+        ON run.workflow_namespace = counted.workflow_namespace AND run.workflow_uid = counted.workflow_uid
+    ORDER BY run.workflow_namespace, run.workflow_uid
+    FOR NO KEY UPDATE OF run
 ),
 noted AS (
-    UPDATE workflow_comms.runs AS run SET pruned = run.pruned + counted.messages
-    FROM (
-        SELECT workflow_namespace, workflow_uid, count(*) AS messages FROM gone GROUP BY 1, 2 ORDER BY 1, 2
-    ) AS counted
-    WHERE %(channel)s = 'run'
-        AND (run.workflow_namespace, run.workflow_uid) = (counted.workflow_namespace, counted.workflow_uid)
+    UPDATE workflow_comms.runs AS run
+    SET pruned = run.pruned + held.messages
+    FROM held
+    WHERE run.workflow_namespace = held.workflow_namespace AND run.workflow_uid = held.workflow_uid
 ),
 reached AS (
     INSERT INTO workflow_comms.pruned AS pruned (channel, seq)
     SELECT %(channel)s, max(seq) FROM gone HAVING count(*) > 0
     ON CONFLICT (channel) DO UPDATE SET seq = greatest(pruned.seq, excluded.seq)
 )
-SELECT count(*) FROM gone
+SELECT (SELECT count(*) FROM gone), max(seq), coalesce(bool_or(is_old), false) FROM batch

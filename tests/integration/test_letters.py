@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from flows.letters import Choice, Letters
 from flows.redact import Redactor
-from flows.retention import prunable, prune
 from tests.ingestion import Ingest, assert_runs_agree, payload, subject
 from tests.servers import StreamHandle
 
@@ -111,34 +109,3 @@ def test_two_who_replay_the_same_letters_store_each_once(letters: Letters) -> No
     first = letters.replay(chosen, LIMIT * 2, Redactor())
     second = letters.replay(chosen, LIMIT * 2, Redactor())
     assert (first.stored, second.stored, second.known) == (2, 0, 2)
-
-
-def test_what_is_past_the_retention_goes_in_batches_and_its_run_says_so(database: str) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            """
-            INSERT INTO workflow_comms.agent_messages
-                (id, workflow_uid, workflow_name, workflow_namespace, agent_id, role, kind, "timestamp", channel,
-                 content, dedupe_key, created_at)
-            SELECT gen_random_uuid(), 'uid-1', 'run-1', 'agents', 'planner', 'assistant', 'message', now(),
-                CASE WHEN n % 10 = 0 THEN 'general' ELSE 'run' END, 'x', n::text,
-                now() - CASE WHEN n <= 700 THEN interval '91 days' ELSE interval '1 day' END
-            FROM generate_series(1, 1000) AS n;
-            INSERT INTO workflow_comms.runs (workflow_namespace, workflow_uid, workflow_name, messages)
-            VALUES ('agents', 'uid-1', 'run-1', 900);
-            INSERT INTO workflow_comms.dead_letters (subject, payload, reason, detail, dedupe_key, first_seen_at)
-            VALUES ('s', '', 'not_json', '', 'old', now() - interval '91 days'),
-                ('s', '', 'not_json', '', 'new', now());
-            """
-        )
-    before = datetime.now(UTC) - timedelta(days=90)
-    assert prunable(database, before).messages == 700
-    steps: list[int] = []
-    pruned = prune(database, before, batch=100, note=lambda so_far: steps.append(so_far.messages))
-    assert (pruned.messages, pruned.dead_letters) == (700, 1)
-    assert max(later - earlier for earlier, later in zip([0, *steps], steps, strict=False)) <= 100
-    with psycopg.connect(database) as connection:
-        left = connection.execute("SELECT min(dedupe_key::int), count(*) FROM workflow_comms.agent_messages").fetchone()
-        assert left == (701, 300)
-        assert connection.execute("SELECT messages, pruned FROM workflow_comms.runs").fetchone() == (900, 630)
-    assert run(database, "prune").stdout == "0 messages and 0 dead letters deleted\n"
