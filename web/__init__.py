@@ -33,9 +33,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.settings import Settings
     from web import api, headers, health, intake, pages, problems, reading, writing
     from web.access import check_access
+    from web.archive import Archive
     from web.completions import Completions
     from web.gate import Gate
     from web.history import History
+    from web.indexer import Indexer
     from web.link import Link
     from web.live import Hub
     from web.pool import Pool
@@ -50,6 +52,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = Flask(__name__)
     app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after)
+    app.extensions["archive"] = Archive(reader)
+    app.extensions["indexer"] = Indexer(conninfo(settings, "agent-comms-index"))
     app.extensions["history"] = History(reader)
     app.extensions["hub"] = hub = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["gate"] = Gate(settings.agent_comms_live_connections)
@@ -74,5 +78,5 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def close_app(app: Flask) -> None:
     """End the application's streams and close its connections."""
-    for name in ("hub", "link", "completions", "reader"):
+    for name in ("hub", "indexer", "link", "completions", "reader"):
         app.extensions[name].close()

@@ -1,9 +1,9 @@
 """What a message can be found by: the short runs of characters in its words, and who said it where.
 
 A text holds another only if it holds each of its runs of one to four characters, word
-by word. That is true of any script and of any part of a word, so nothing here knows a
-language. Each run is hashed to a few of `SLOTS` numbers; the numbers of a stretch of
-messages are its signature (see `web.segment`).
+by word, and each of its seams between two words. That is true of any script and of any
+part of a word, so nothing here knows a language. Each run is hashed to a few of
+`SLOTS` numbers; the numbers of a block of messages are its signature (see `web.segment`).
 """
 
 import re
@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -19,16 +20,19 @@ from flows.message import Event
 
 SLOTS = 16_384
 _BITS = 14
-LONGEST_RUN = 4
-# As many tell a stretch with a term from one without; more only cost.
-MOST_SLOTS = 24
+# Characters on either side of a seam.
+SEAM = 2
+# As many tell a block with a word, and one with a term, from one without; more only cost.
+ENOUGH_SLOTS = 4
+MOST_SLOTS = 16
 # Of a longer word, say an image in base64, the ends are enough.
 LONGEST_WORD = 1_024
 WORDS_A_BREATH = 500
-# What no word holds, so that no word passes for a name.
+# What no text holds, so that no word passes for a name or a seam.
 _MARK = "\0"
 
-_WORD = re.compile(r"\w+|[^\w\s]+")
+# A word or some signs, and whether there is a space behind.
+_WORD = re.compile(r"(?:\w+|[^\w\s]+) ?")
 
 
 def fold(text: str) -> str:
@@ -47,10 +51,11 @@ def slots_of_texts(texts: Iterable[str], breathe: Callable[[], object] = lambda:
     found: set[int] = set()
     seen: set[str] = set()
     for text in texts:
-        new = set(_words(text)) - seen
+        pieces = _pieces(text)
+        new = {piece.rstrip() for piece in pieces}.union(_seams(pieces)) - seen
         seen |= new
-        for number, word in enumerate(new, 1):
-            found.update(_slots_of_word(word))
+        for number, piece in enumerate(new, 1):
+            found.update(_slots_of_seam(piece) if piece[0] == _MARK else _slots_of_word(piece))
             if number % WORDS_A_BREATH == 0:
                 breathe()
     return found
@@ -58,11 +63,17 @@ def slots_of_texts(texts: Iterable[str], breathe: Callable[[], object] = lambda:
 
 def slots_of_term(term: str) -> list[int]:
     """Return the slots that every text with a term in it has: the most telling ones, which are enough."""
-    by_length: list[list[int]] = [[] for _ in range(LONGEST_RUN)]
-    for word in dict.fromkeys(_words(term)):
-        for length, slots in enumerate(_slots_by_length(word)):
-            by_length[length] += slots
-    return list(dict.fromkeys(slot for slots in reversed(by_length) for slot in slots))[:MOST_SLOTS]
+    pieces = _pieces(term)
+    # Of the first and the last word of a term a text may hold more than the term does.
+    sure = pieces[len(pieces[0].rstrip()) < SEAM : len(pieces) - (len(pieces[-1]) < SEAM)] if pieces else []
+    found = [slot for seam in _seams(sure) for slot in _slots_of_seam(seam)]
+    for word in sorted({piece.rstrip() for piece in pieces}, key=len, reverse=True):
+        telling: list[int] = []
+        for slots in reversed(list(_slots_by_length(word))):
+            if len(telling) < ENOUGH_SLOTS:
+                telling += slots
+        found += telling
+    return list(dict.fromkeys(found))[:MOST_SLOTS]
 
 
 def slots_of_name(*name: str) -> tuple[int, ...]:
@@ -121,10 +132,21 @@ def _leaves(where: str, value: Any) -> Iterator[tuple[str, str]]:
         yield where, str(value)
 
 
-def _words(text: str) -> Iterable[str]:
+def _pieces(text: str) -> list[str]:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-    return _WORD.findall(fold(text))
+    return _WORD.findall(" ".join(fold(text).split()))
+
+
+def _seams(pieces: list[str]) -> set[str]:
+    """Return what is on both sides of where two pieces meet."""
+    return {
+        f"{_MARK}{one[-SEAM - 1 :] if one[-1] == ' ' else one[-SEAM:]}{other[:SEAM]}" for one, other in pairwise(pieces)
+    }
+
+
+def _slots_of_seam(seam: str) -> tuple[int]:
+    return (crc32(seam.encode("utf-8", "surrogatepass")) % SLOTS,)
 
 
 @lru_cache(maxsize=32_768)
@@ -140,16 +162,12 @@ def _slots_by_length(word: str) -> Iterator[list[int]]:
     Shorter runs have more of them: who looks for one has few others to tell texts apart by.
     """
     yield [slot for character in word for slot in _spread(character)]
+    yield [slot for start in range(len(word) - 1) for slot in _spread(word[start : start + 2])]
     # All of one width, so that a run is a slice of bytes.
     width, encoding = (1, "ascii") if word.isascii() else (4, "utf-32-le")
     data = word.encode(encoding, "surrogatepass")
-    for length in range(2, LONGEST_RUN + 1):
-        last = len(data) - length * width
-        numbers = [crc32(data[start : start + length * width]) for start in range(0, last + 1, width)]
-        slots = [number % SLOTS for number in numbers]
-        if length == 2:  # a pair
-            slots += [(number >> _BITS) % SLOTS for number in numbers]
-        yield slots
+    for length in (3 * width, 4 * width):
+        yield [crc32(data[start : start + length]) % SLOTS for start in range(0, len(data) - length + 1, width)]
 
 
 @lru_cache(maxsize=32_768)

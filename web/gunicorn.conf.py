@@ -40,6 +40,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         set_up(settings)
         extensions = self.wsgi.extensions
         extensions["hub"].start()
+        extensions["indexer"].start()
         extensions["link"].start()
         gevent.spawn(self._drain_in_time, extensions["hub"])
         super().run()

@@ -11,8 +11,10 @@ from werkzeug.wrappers import Response
 
 from flows.message import CHANNEL_GENERAL, Event
 from web import parameters, render
+from web.archive import Archive
 from web.problems import Problem
 from web.queries import Place, Reader, RunMatch, RunRow, Scope
+from web.selection import Selection
 
 bp = Blueprint("pages", __name__)
 
@@ -174,10 +176,9 @@ def _earlier(room: Room) -> Answer:
 
 
 def _message(room: Room, seq: int, name: str) -> Answer:
-    events = _reader().since(room.scope, seq - 1, 1) if 0 < seq < 2**63 else []
-    if not events or events[0].seq != seq:
+    event = _reader().message(room.scope, seq) if 0 < seq < 2**63 else None
+    if event is None:
         abort(404)
-    event = events[0]
     return render_template(
         "message.html",
         room=room,
@@ -193,14 +194,8 @@ def _message(room: Room, seq: int, name: str) -> Answer:
 
 def _page(room: Room, before: Place | None) -> tuple[list[Event], str | None]:
     """Return a page of messages, and the place before which more would come."""
-    reader = _reader()
-    events = reader.older(room.scope, before, PAGE) if before else reader.newest(room.scope, PAGE)
-    if not events:
-        return [], None
-    first = (events[0].timestamp, events[0].seq)
-    # Asked rather than guessed from the count: a page of large messages is a short one.
-    more = reader.older(room.scope, first, 1)
-    return events, parameters.place_token(first) if more else None
+    excerpt = cast("Archive", current_app.extensions["archive"]).before(Selection(room.scope), before, PAGE)
+    return excerpt.events, excerpt.edge and parameters.place_token(excerpt.edge)
 
 
 def _about(match: RunMatch) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from flask import request
@@ -10,6 +10,8 @@ from flask import request
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
 from web.problems import Problem
 from web.queries import Place, RunRow, Scope
+from web.selection import Selection
+from web.terms import terms_of
 
 CHANNELS = (CHANNEL_RUN, CHANNEL_GENERAL)
 # No name that a publisher could give is longer.
@@ -78,7 +80,67 @@ def flag(name: str) -> bool:
 
 
 def scope() -> tuple[Scope, str | None]:
-    """Return which messages are asked for, and the name of a run where one has still to be looked up."""
+    """Return which messages are watched, and the name of a run where one has still to be looked up."""
+    wanted, run = _scope()
+    if wanted.channel == CHANNEL_RUN and not (run or wanted.workflow_uid or wanted.workflow_name):
+        message = "runId is missing: name a run by runId, workflowUid or workflowName, or ask for channel=general."
+        raise Problem(message, "runId")
+    return wanted, run
+
+
+def selection() -> tuple[Selection, str | None]:
+    """Return which stored messages are asked for, and the name of a run where one has still to be looked up."""
+    wanted, run = _scope()
+    found = Selection(
+        wanted,
+        general=choice("include", (CHANNEL_GENERAL,)) is not None and wanted.channel == CHANNEL_RUN,
+        repository=text("repository"),
+        issue=text("issue"),
+        branch=text("branch"),
+        terms=_terms("q"),
+        since=moment("since"),
+        until=moment("until"),
+    )
+    enough = (run, wanted.workflow_uid, wanted.workflow_name, wanted.workflow_namespace)
+    topics = (found.repository, found.issue, found.branch)
+    if wanted.channel == CHANNEL_RUN and not (any(enough) or any(topics) or found.terms):
+        message = (
+            "runId is missing: name a run by runId, workflowUid or workflowName, a workflowNamespace, a repository, an"
+            " issue or a branch, look for words with q, or ask for channel=general."
+        )
+        raise Problem(message, "runId")
+    return found, run
+
+
+def moment(name: str) -> datetime | None:
+    """Return a point in time, UTC where it doesn't say; None where the parameter is absent."""
+    value = text(name)
+    if value is None:
+        return None
+    try:
+        # An unescaped plus arrives as a space.
+        found = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = f"{name} is a date or a time such as 2026-05-04T12:00:00Z."
+        raise Problem(message, name) from None
+
+
+def _terms(name: str) -> tuple[str, ...]:
+    value = text(name)
+    if value is None:
+        return ()
+    terms = terms_of(value)
+    if not terms:
+        message = f"{name} holds no word to look for."
+        raise Problem(message, name)
+    if len(terms) > MOST_WORDS:
+        message = f"{name} holds too many words: it may hold {MOST_WORDS}."
+        raise Problem(message, name)
+    return terms
+
+
+def _scope() -> tuple[Scope, str | None]:
     run = text("runId")
     wanted = Scope(
         channel=choice("channel", CHANNELS) or CHANNEL_RUN,
@@ -88,9 +150,6 @@ def scope() -> tuple[Scope, str | None]:
         agent_id=text("agentId"),
         kinds=several("kind"),
     )
-    if wanted.channel == CHANNEL_RUN and not (run or wanted.workflow_uid or wanted.workflow_name):
-        message = "runId is missing: name a run by runId, workflowUid or workflowName, or ask for channel=general."
-        raise Problem(message, "runId")
     return wanted, run
 
 
@@ -147,12 +206,12 @@ def _stamp(moment: datetime) -> str:
 
 def _moment(name: str, stamp: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(stamp)
-    except ValueError:
-        raise _no_cursor(name) from None
-    if moment.tzinfo is None:
-        raise _no_cursor(name)
-    return moment
+        found = datetime.fromisoformat(stamp)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise _no_cursor(name)
 
 
 def _seq(name: str, digits: str) -> int:

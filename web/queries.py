@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -26,8 +26,10 @@ Key = tuple[str, str]
 PAGE_BYTES = 4 * 1024 * 1024
 # As many runs of one name are told apart.
 NAMESAKES = 20
-LAST_PLACE = ("infinity", 2**63 - 1)
-FIRST_PLACE = ("-infinity", 0)
+# So many messages of everybody are looked through for those of one run, before its own index is.
+NEAR = 2_000
+
+T = TypeVar("T")
 
 
 class Scope(Struct, frozen=True):
@@ -119,6 +121,10 @@ class Reader:
         """Close the connections."""
         self._pool.close()
 
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """Lend a connection to a question and return its answer; raises `psycopg.OperationalError` without Postgres."""
+        return self._pool.ask(question)
+
     def runs(
         self,
         *,
@@ -192,25 +198,18 @@ class Reader:
                 )
         return None
 
-    def newest(self, scope: Scope, limit: int) -> list[Event]:
-        """Return the newest messages in reading order, oldest first."""
-        return self._page("before", scope, limit, LAST_PLACE)
-
-    def older(self, scope: Scope, before: Place, limit: int) -> list[Event]:
-        """Return the messages just before a place in reading order, oldest first."""
-        return self._page("before", scope, limit, before)
-
-    def newer(self, scope: Scope, after: Place | None, limit: int) -> list[Event]:
-        """Return the messages just after a place in reading order (None: from the first), oldest first."""
-        return self._page("after", scope, limit, after or FIRST_PLACE)
-
-    def since(self, scope: Scope, seq: int, limit: int) -> list[Event]:
-        """Return the messages after a live cursor, in commit order."""
-        return self._page("since", scope, limit, (None, seq))
+    def message(self, scope: Scope, seq: int) -> Event | None:
+        """Return the message at a cursor; None where none of the scope is there."""
+        rows = self._rows("messages_by_seq", seqs=[seq])
+        event = make_event(rows[0]) if rows else None
+        return event if event and scope.holds(event) else None
 
     def stretch(self, scope: Scope, seq: int, limit: int) -> tuple[list[Event], bool]:
-        """Return the same, and whether there are more."""
-        return self._stretch("since", scope, limit, (None, seq))
+        """Return the messages after a live cursor, in commit order, and whether there are more."""
+        found = self.resolve(scope)
+        if found is None:
+            return [], False
+        return self.ask(lambda connection: _stretch(connection, found, seq, limit))
 
     def cursor_before(self, scope: Scope, limit: int, head: int) -> int:
         """Return the cursor after which come the newest `limit` messages up to a head; the head if there are none."""
@@ -237,18 +236,6 @@ class Reader:
         runs = [*found.values()]
         return RunMatch(runs[0] if runs else None, runs[1:])
 
-    def _page(self, direction: str, scope: Scope, limit: int, place: tuple[object, int]) -> list[Event]:
-        return self._stretch(direction, scope, limit, place)[0]
-
-    def _stretch(self, direction: str, scope: Scope, limit: int, place: tuple[object, int]) -> tuple[list[Event], bool]:
-        found = self.resolve(scope)
-        if found is None:
-            return [], False
-        query = f"workflow_messages_{direction}" if found.key else f"general_messages_{direction}"
-        timestamp, seq = place
-        arguments = {**_filter(found), "timestamp": timestamp, "seq": seq}
-        return self._pool.ask(lambda connection: read_events(connection, query, limit, arguments))
-
     def _runs(self, query: str, **arguments: object) -> list[RunRow]:
         return self._pool.ask(lambda connection: read_runs(connection, query, self._stale_after, arguments))
 
@@ -265,6 +252,28 @@ def newest_seq(connection: Connection) -> int:
 def tail(connection: Connection, seq: int, limit: int) -> tuple[list[Event], bool]:
     """Return what was committed after a cursor, in both channels, in commit order, and whether there is more."""
     return read_events(connection, "tail_messages", limit, {"seq": seq})
+
+
+def _stretch(connection: Connection, scope: Scope, seq: int, limit: int) -> tuple[list[Event], bool]:
+    arguments = {**_filter(scope), "seq": seq}
+    if scope.key is None:
+        return read_events(connection, "general_messages_since", limit, arguments)
+    # Whoever was away for a moment is behind by little of what everybody said.
+    near = _seqs(connection, "channel_seqs_since", arguments, NEAR)
+    if len(near) < NEAR:
+        return read_events(connection, "workflow_messages_among", limit, {**arguments, "seqs": near})
+    while seqs := _seqs(connection, "workflow_seqs_since", arguments, limit):
+        events, bounded = read_events(connection, "workflow_messages_among", limit, {**arguments, "seqs": seqs})
+        more = bounded or len(seqs) == limit
+        if events or not more:
+            return events, more
+        # Nothing of what is wanted was among them.
+        arguments["seq"] = seqs[-1]
+    return [], False
+
+
+def _seqs(connection: Connection, query: str, arguments: dict[str, object], limit: int) -> list[int]:
+    return [seq for (seq,) in connection.execute(sql.query(query), {**arguments, "limit": limit}).fetchall()]
 
 
 def read_events(

@@ -177,7 +177,6 @@ def test_one_run_is_shown_with_those_that_share_its_name(web: WebServer, writer:
     ("query", "parameter"),
     [
         ({}, "runId"),
-        ({"workflowNamespace": "agents"}, "runId"),
         ({"channel": "run"}, "runId"),
         ({"channel": "private"}, "channel"),
         ({"runId": "a\0b"}, "runId"),
@@ -207,6 +206,7 @@ def test_a_wrong_parameter_is_named(web: WebServer, path: str, query: dict[str, 
         (RUNS, {"state": "asleep"}, "state"),
         (RUNS, {"limit": "many"}, "limit"),
         (EVENTS, {"runId": "x", "html": "yes"}, "html"),
+        (EVENTS, {"workflowNamespace": "agents"}, "runId"),
     ],
 )
 def test_a_wrong_cursor_or_choice_is_named(web: WebServer, path: str, query: dict[str, Any], parameter: str) -> None:

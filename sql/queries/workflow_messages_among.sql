@@ -1,20 +1,22 @@
--- What one workflow said after a live cursor, in the order of commits.
--- Sorted by an expression, lest the planner walk everybody's tail to find one workflow in it.
+-- Of some messages those that one workflow said, in the order of commits.
 SELECT id::text, seq, workflow_uid, workflow_name, workflow_namespace, run_id, step_id, agent_id, role, kind, "timestamp",
        channel, stage, content, attrs::text, created_at, total
 FROM (
     SELECT picked.*, size, sum(size) OVER (ORDER BY seq) AS total
     FROM (
         SELECT *
-        FROM workflow_comms.agent_messages
+        FROM (
+            -- By seq and by nothing else, whatever the planner expects of the rest.
+            SELECT * FROM workflow_comms.agent_messages
+            WHERE channel = %(channel)s::text AND seq = ANY (%(seqs)s::bigint[])
+            OFFSET 0
+        ) AS message
         WHERE workflow_namespace = %(namespace)s::text
           AND workflow_uid = %(uid)s::text
-          AND channel = %(channel)s::text
           AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
           AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
           AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s::text[]))
-          AND seq > %(seq)s::bigint
-        ORDER BY seq + 0
+        ORDER BY seq
         LIMIT %(limit)s::bigint
     ) AS picked
     CROSS JOIN LATERAL (SELECT octet_length(content) + octet_length(attrs::text) AS size) AS measured

@@ -1,0 +1,43 @@
+-- Of some messages those that fit a selection: their places in reading order and their sizes; in no order.
+-- Of what the general channel says, what the run's own channel says as well at about the same time is left out.
+SELECT "timestamp", seq, size
+FROM (
+    SELECT message."timestamp", seq, content, attrs, octet_length(content) + pg_column_size(attrs) AS size
+    FROM (
+        -- By seq and by nothing else, whatever the planner expects of the rest.
+        SELECT * FROM workflow_comms.agent_messages
+        WHERE channel = ANY (%(channels)s::text[]) AND seq = ANY (%(seqs)s::bigint[])
+        OFFSET 0
+    ) AS message
+    WHERE ("timestamp", seq) > (%(low_at)s::timestamptz, %(low_seq)s::bigint)
+      AND ("timestamp", seq) < (%(high_at)s::timestamptz, %(high_seq)s::bigint)
+      AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
+      AND (%(uid)s::text IS NULL OR workflow_uid = %(uid)s::text)
+      AND (%(name)s::text IS NULL OR workflow_name = %(name)s::text)
+      AND (%(agent)s::text IS NULL OR agent_id = %(agent)s::text)
+      AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s::text[]))
+      AND (%(repository)s::text IS NULL OR attrs ->> 'repository' = %(repository)s::text)
+      AND (%(issue)s::text IS NULL OR attrs ->> 'issueNumber' = %(issue)s::text)
+      AND (%(branch)s::text IS NULL OR attrs ->> 'branch' = %(branch)s::text)
+      AND NOT (
+        %(general)s::boolean AND channel = 'general' AND EXISTS (
+            SELECT FROM workflow_comms.agent_messages AS twin
+            WHERE twin.workflow_namespace = message.workflow_namespace
+              AND twin.workflow_uid = message.workflow_uid
+              AND twin.channel = 'run'
+              AND twin."timestamp" BETWEEN message."timestamp" - interval '5s' AND message."timestamp" + interval '5s'
+              AND twin.agent_id = message.agent_id
+              AND twin.kind = message.kind
+              AND twin.content = message.content
+        )
+      )
+    OFFSET 0
+) AS fitting
+CROSS JOIN LATERAL (SELECT lower(concat(content, E'\n', attrs ->> 'tool')) AS words OFFSET 0) AS said
+WHERE %(like_0)s::text[] IS NULL
+   OR words LIKE ALL (%(like_0)s::text[])
+   OR (%(like_1)s::text[] IS NOT NULL AND words LIKE ALL (%(like_1)s::text[]))
+   OR (%(like_2)s::text[] IS NOT NULL AND words LIKE ALL (%(like_2)s::text[]))
+   OR (%(like_3)s::text[] IS NOT NULL AND words LIKE ALL (%(like_3)s::text[]))
+   OR (%(like_4)s::text[] IS NOT NULL AND words LIKE ALL (%(like_4)s::text[]))
+   OR (%(like_5)s::text[] IS NOT NULL AND words LIKE ALL (%(like_5)s::text[]))

@@ -1,0 +1,115 @@
+"""Which of the stored messages somebody wants to read."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from flows.message import CHANNEL_GENERAL
+from web.grams import names_of_place, slots_of_name, slots_of_term
+from web.queries import Scope
+from web.terms import patterns
+
+# Slots: a message fits whose block has all the slots of at least one list of each clause.
+Clause = list[list[int]]
+Direction = Literal["before", "after"]
+
+
+class Selection(Struct, frozen=True):
+    """Which messages: a scope and what else they must be.
+
+    Attributes:
+        scope: the channel, and in it who, as for live readers; its namespace alone is enough.
+        general: what the general channel says in the scope as well, save what the run's own channel says too.
+        repository: what the message is about, by what its `attrs` say.
+        issue: in the same way, the number of an issue.
+        branch: in the same way.
+        terms: what it must hold (see `web.terms`).
+        since: said then or later.
+        until: said earlier.
+    """
+
+    scope: Scope
+    general: bool = False
+    repository: str | None = None
+    issue: str | None = None
+    branch: str | None = None
+    terms: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def channels(self) -> list[str]:
+        """The channels that are read."""
+        return list(dict.fromkeys([self.scope.channel, *([CHANNEL_GENERAL] if self.general else [])]))
+
+    def messages_query(self, direction: Direction) -> str | None:
+        """Return the query that reads an index which has the messages in reading order; None where there is none."""
+        if self.scope.key is not None:
+            return f"workflow_messages_{direction}"
+        return f"general_messages_{direction}" if self._is_all_general else None
+
+    def places_query(self, direction: Direction) -> str | None:
+        """Return the query that reads their places alone from that index."""
+        if self.scope.key is not None:
+            return f"workflow_places_{direction}"
+        return f"general_places_{direction}" if self._is_all_general else None
+
+    @property
+    def is_sifted(self) -> bool:
+        """Whether that index has others among them."""
+        scope = self.scope
+        others = (scope.agent_id, scope.workflow_name, self.repository, self.issue, self.branch)
+        unnamed = scope.workflow_uid is not None and scope.workflow_namespace is None
+        return bool(scope.kinds or self.terms) or unnamed or any(other is not None for other in others)
+
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments of the queries that take a selection."""
+        ways = patterns(self.terms) if self.terms else []
+        # Six at most: as typed, composed, decomposed; and each once more as JSON.
+        like = {f"like_{number}": ways[number] if number < len(ways) else None for number in range(6)}
+        return {
+            "channels": self.channels,
+            "channel": self.scope.channel,
+            "general": self.general,
+            "namespace": self.scope.workflow_namespace,
+            "uid": self.scope.workflow_uid,
+            "name": self.scope.workflow_name,
+            "agent": self.scope.agent_id,
+            "kinds": [*self.scope.kinds] or None,
+            "repository": self.repository,
+            "issue": self.issue,
+            "branch": self.branch,
+            **like,
+        }
+
+    def clauses(self) -> list[Clause]:
+        """Return what the blocks must have that hold what is wanted."""
+        agent, kinds = self.scope.agent_id, self.scope.kinds
+        places = [self._place(channel) for channel in self.channels]
+        clauses = [[[*slots_of_name(*names_of_place(*place, agent=agent))] for place in places]]
+        if kinds:
+            named = [names_of_place(*place, kind=kind) for place in places for kind in kinds]
+            clauses.append([[*slots_of_name(*name)] for name in named])
+        for key, value in (("repository", self.repository), ("issueNumber", self.issue), ("branch", self.branch)):
+            if value is not None:
+                clauses.append([[*slots_of_name(key, value)]])
+        return clauses + [[slots_of_term(term)] for term in self.terms]
+
+    def in_place(self, scope: Scope) -> "Selection":
+        """Return the same of another scope."""
+        return msgspec.structs.replace(self, scope=scope)
+
+    @property
+    def _is_all_general(self) -> bool:
+        return self.channels == [CHANNEL_GENERAL] and self.scope.workflow_namespace is None
+
+    def _place(self, channel: str) -> list[str]:
+        scope = self.scope
+        place = [channel]
+        if scope.workflow_namespace is not None:
+            place.append(scope.workflow_namespace)
+            if scope.workflow_uid is not None:
+                place.append(scope.workflow_uid)
+        return place
