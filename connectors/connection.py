@@ -124,6 +124,11 @@ class NatsConnection:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+            # Whoever was still connecting is told that nobody waits for it.
+            if tasks := asyncio.all_tasks(self._loop):
+                for task in tasks:
+                    task.cancel()
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=CONNECT_TIMEOUT_S / 2))
         finally:
             self._loop.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from connectors.bootstrap import bootstrap
 from connectors.connection import NatsConnection, NatsOptions
@@ -46,7 +47,9 @@ def messages(stream: StreamHandle) -> list[dict[str, Any]]:
         number = (await stream.connection.jetstream().stream_info(stream.name)).state.messages
         if not number:
             return []
-        reader = await stream.connection.jetstream().pull_subscribe("", stream=stream.name)
+        reader = await stream.connection.jetstream().pull_subscribe(
+            "", stream=stream.name, config=ConsumerConfig(ack_policy=AckPolicy.NONE)
+        )
         found: list[Msg] = []
         while len(found) < number:
             found += await reader.fetch(number - len(found), timeout=10)

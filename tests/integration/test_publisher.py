@@ -13,6 +13,7 @@ from connectors.embedded import EmbeddedNats
 from connectors.puback import NoAnswer, NoStream, PubAck, PublishError, TooLarge
 from connectors.publisher import Publisher
 from flows import topology
+from tests.processes import is_stopped
 from tests.waiting import wait_until
 
 SUBJECT = "workflow.agents.run-1.uid-1.agent.planner.message"
@@ -78,6 +79,7 @@ def test_a_retry_is_not_stored_twice(publisher: Publisher, server: EmbeddedNats)
     publisher.publish(SUBJECT, b"first", message_id="1")
     # A server that stands still takes bytes and answers nothing, until a retry has been sent as well.
     os.kill(server.pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(server.pid), "the server to stand still")
     try:
         sent = publisher._connection.client.stats
         before = sent["out_msgs"]
@@ -106,6 +108,7 @@ def test_many_in_flight_are_stored_in_order(publisher: Publisher, server: Embedd
 def test_no_more_are_in_flight_than_allowed(server: EmbeddedNats) -> None:
     with Publisher(NatsOptions((server.url,)), max_in_flight=10) as publisher:
         os.kill(server.pid, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(server.pid), "the server to stand still")
         try:
             futures: list[Future[PubAck]] = []
 
@@ -136,7 +139,7 @@ def test_a_restart_of_the_server_loses_nothing_and_doubles_nothing(
         server.restart()
     wait_until(lambda: len(futures) == 8000)
     publisher.flush()
-    assert sorted(future.result().seq for future in futures) == list(range(1, 8001))
+    assert [future.result().seq for future in futures] == list(range(1, 8001))
     assert stored(server) == 8000
 
 
