@@ -66,6 +66,7 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._draining = False
+        self._farewells: set[Callable[[], None]] = set()
         self._head: int | None = None
         self._heard = time.monotonic()
         self._away_since: datetime | None = None
@@ -104,6 +105,9 @@ class Hub:
         """End all connections, and those that come later at once; then the tailer."""
         self._draining = True
         self._watchers.end()
+        for farewell in [*self._farewells]:
+            # Each in its own time: a client that doesn't read keeps the others waiting otherwise.
+            threading.Thread(target=farewell, name="farewell", daemon=True).start()
         self._stopping.set()
 
     def close(self) -> None:
@@ -111,6 +115,15 @@ class Hub:
         self.drain()
         if self._thread:
             self._thread.join(CLOSE_S)
+
+    @contextmanager
+    def farewell(self, farewell: Callable[[], None]) -> Iterator[None]:
+        """Have something called, in a thread of its own, should the process be about to end within the context."""
+        self._farewells.add(farewell)
+        try:
+            yield
+        finally:
+            self._farewells.discard(farewell)
 
     @contextmanager
     def mailbox(self, on_cut: Callable[[], None]) -> Iterator[Mailbox]:

@@ -156,7 +156,11 @@ def _scope() -> tuple[Scope, str | None]:
 def last_event_id() -> tuple[int | None, bool]:
     """Return the live cursor that the client has reached, and whether it came with one that is none."""
     # A browser that comes back by itself repeats its first URL and adds the header.
-    value = request.headers.get("Last-Event-ID") or request.args.get("lastEventId")
+    return cursor(request.headers.get("Last-Event-ID") or request.args.get("lastEventId"))
+
+
+def cursor(value: str | None) -> tuple[int | None, bool]:
+    """Read a live cursor; return it, and whether there is one that is none."""
     if not value:
         return None, False
     if _DIGITS.fullmatch(value) and len(value) <= len(str(_MOST)) and int(value) <= _MOST:

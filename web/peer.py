@@ -32,7 +32,7 @@ class Peer:
 
     def stream(self, frames: Callable[["Peer"], Iterator[bytes]]) -> Iterator[bytes]:
         """Yield a stream's bytes; the connection ends with it."""
-        self._bound()
+        self.bound()
         yield from frames(self)
         # Nothing more is read, or the server would wait for a next request and its end for that.
         self._shut(socket.SHUT_RD)
@@ -62,7 +62,8 @@ class Peer:
         """End the connection at once."""
         self._shut(socket.SHUT_RDWR)
 
-    def _bound(self) -> None:
+    def bound(self) -> None:
+        """Bound what the kernel holds for a client, and how long it waits for one that is gone."""
         if self._socket is not None:
             # A Unix socket has neither.
             with suppress(OSError):

@@ -100,6 +100,8 @@ class Stream(ABC):
         self._start = start
         self._pace = pace
         self._form = form
+        self._mailbox: Mailbox | None = None
+        self._ended = False
         self._stale = False
         self._failing_since: float | None = None
 
@@ -125,6 +127,9 @@ class Stream(ABC):
         """Return the stream's bytes, save those that it sends to the peer past its reader."""
         deadline = self._pace.deadline()
         with self.hub.mailbox(peer.cut) as mailbox:
+            self._mailbox = mailbox
+            if self._ended:
+                mailbox.end()
             # gunicorn sends the head with the first bytes only.
             yield self._form.retry(*RETRY_S) + self._form.beat()
             commented = time.monotonic()
@@ -152,6 +157,22 @@ class Stream(ABC):
                     yield self._form.beat()
                     commented = time.monotonic()
             yield self._form.retry(*(RETRY_AFTER_DRAIN_S if self.hub.draining else RETRY_S))
+
+    def end(self) -> None:
+        """End the stream, begun or not."""
+        self._ended = True
+        if self._mailbox is not None:
+            self._mailbox.end()
+
+    def settle(self) -> int | None:
+        """Return the cursor that the stream really begins after, None where it begins anew.
+
+        Raises:
+            psycopg.Error: Postgres doesn't answer; or another of `UNANSWERED`.
+        """
+        self._start = self._start.settle(self.channel, self.hub, self.history)
+        self.cursor = self._start.cursor
+        return self.cursor
 
     def head(self) -> int:
         """Return what was stored when the stream began."""
@@ -196,8 +217,7 @@ class Stream(ABC):
         mailbox.rewind()
         began = self._start
         if not began.settled:
-            self._start = began.settle(self.channel, self.hub, self.history)
-            self.cursor = self._start.cursor
+            self.settle()
         elif self.cursor is not None and self.cursor > (self.hub.head or 0):
             # The database may be another one than before.
             now = Start(self.cursor).settle(self.channel, self.hub, self.history)

@@ -1,0 +1,356 @@
+"""`/api/agents/ws`: one socket, many subscriptions, each an exact stream like those of `events`.
+
+What a stream says is written as text frames that are made once for all who watch the
+same. Beside the messages, which are the objects that the events carry, everything that
+is sent is an object with an `op`.
+"""
+
+import base64
+import binascii
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, cast
+
+import msgspec
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask_sock import Sock
+from simple_websocket import ConnectionClosed, Server
+from wsproto.utilities import ProtocolError
+
+from web import operation
+from web.access import author
+from web.frame import Item
+from web.gate import Gate
+from web.history import UNANSWERED, History
+from web.intake import check_origin
+from web.live import Hub
+from web.operation import Ping, Publish, Subscribe, Unsubscribe
+from web.peer import Peer
+from web.problems import Problem
+from web.speech import Speech
+from web.stream import MessageStream, Pace
+
+bp = Blueprint("sockets", __name__, url_prefix="/api/agents")
+sock = Sock()
+
+MESSAGES = 100
+MOST_HISTORY = 1_000_000
+MOST_SUBSCRIPTIONS = 100
+# So many frames of a client may wait to be looked at; then nothing more is read of it.
+MOST_WAITING = 16
+# A frame may hold a message of the largest size, and what is said beside it.
+ROOM_BYTES = 64 * 1024
+# A client that takes nothing for so long is cut loose.
+STUCK_S = 40.0
+TICK_S = 20.0
+JOIN_S = 3.0
+GOING_AWAY = 1001
+SERVICE_RESTART = 1012
+
+_encode = msgspec.json.Encoder().encode
+
+
+def install(app: Flask, *, heartbeat: float, most_bytes: int) -> None:
+    """Have an app serve sockets.
+
+    Args:
+        app: the application.
+        heartbeat: seconds between two pings of a quiet socket.
+        most_bytes: of a message that somebody publishes.
+    """
+    app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": heartbeat, "max_message_size": most_bytes + ROOM_BYTES}
+    app.register_blueprint(bp)
+
+
+class Wire:
+    """A client's socket, written by many, a whole frame at a time.
+
+    Args:
+        connection: the server's.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._peer = Peer({"gunicorn.socket": connection})
+        self._writing = threading.Lock()
+        self._room = threading.Event()
+        self.waiting: Callable[[], int] = lambda: 0
+        self._closed = False
+        self._peer.bound()
+        connection.settimeout(STUCK_S)
+
+    def send(self, data: bytes) -> int:
+        """Write all of it; waits for the client."""
+        with self._writing:
+            self._connection.sendall(data)
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        """Read what there is, once what was read before was looked at."""
+        while self.waiting() >= MOST_WAITING and not self._closed:
+            self._room.clear()
+            self._room.wait(1.0)
+        while True:
+            try:
+                return cast("bytes", self._connection.recv(size))
+            except TimeoutError:
+                # Who has nothing to say is pinged, and need not speak.
+                continue
+
+    def make_room(self) -> None:
+        """Note that a frame was looked at."""
+        self._room.set()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return cast("int", self._connection.fileno())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._closed = True
+        self._room.set()
+        self._connection.close()
+
+    def cut(self) -> None:
+        """End the connection at once, whoever is writing."""
+        self._closed = True
+        self._room.set()
+        self._peer.cut()
+
+
+class Frames:
+    """Text frames.
+
+    Args:
+        subscription: the client's name for it, which each object then carries.
+    """
+
+    def __init__(self, subscription: str | None) -> None:
+        self.shared: Hashable = ("frames",) if subscription is None else None
+        self._subscription = subscription
+        self._tail = b"" if subscription is None else b',"subscription":' + _encode(subscription) + b"}"
+
+    def item(self, item: Item) -> bytes:
+        """Return a message."""
+        return text_frame(item.data[:-1] + self._tail if self._tail else item.data)
+
+    def control(self, name: str, cursor: int | None, data: object) -> bytes:
+        """Return word of the stream itself."""
+        more = data if isinstance(data, dict) else {}
+        return object_frame(name, subscription=self._subscription, id=None if cursor is None else str(cursor), **more)
+
+    def beat(self) -> bytes:
+        """Return nothing: the socket is pinged."""
+        return b""
+
+    def retry(self, least: float, most: float) -> bytes:  # noqa: ARG002  # as its like
+        """Return nothing: the socket's end says enough."""
+        return b""
+
+
+class _Line(Peer):
+    """A subscription's part of a socket."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__({})
+        self._wire = wire
+
+    def cut(self) -> None:
+        self._wire.cut()
+
+
+class Session:
+    """What a client watches over its socket.
+
+    Args:
+        wire: to the client.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._hub = cast("Hub", current_app.extensions["hub"])
+        self._history = cast("History", current_app.extensions["history"])
+        self._speech = cast("Speech", current_app.extensions["speech"])
+        # The socket's life is the subscription's.
+        self._pace = msgspec.structs.replace(cast("Pace", current_app.extensions["pace"]), lifetime=math.inf)
+        self._author = author()
+        self._streams: dict[str, tuple[MessageStream, threading.Thread]] = {}
+        self._numbers = itertools.count(1)
+
+    def handle(self, frame: str | bytes) -> None:
+        """Do what a frame asks for, or say what is wrong with it."""
+        op: str | None = None
+        try:
+            asked = operation.read(frame)
+            op = type(asked).__name__.lower()
+            match asked:
+                case Subscribe():
+                    self._subscribe(asked)
+                case Unsubscribe():
+                    self._unsubscribe(asked.id)
+                case Publish():
+                    self._say("published", message_id=self._speech.say(asked.body, self._author))
+                case Ping():
+                    self._say("pong")
+        except operation.Unreadable as problem:
+            self._say(problem.op, error=problem.error, parameter=problem.parameter)
+        except Problem as problem:
+            self._say(op, error=problem.error, parameter=problem.parameter)
+        except UNANSWERED:
+            self._say(op, error="The database doesn't answer at the moment. Try again.", parameter=None)
+
+    def close(self) -> None:
+        """End all subscriptions."""
+        streams = [*self._streams.values()]
+        for stream, _ in streams:
+            stream.end()
+        # A writer that is stuck goes on no longer.
+        self._wire.cut()
+        for _, thread in streams:
+            thread.join(JOIN_S)
+
+    def _subscribe(self, asked: Subscribe) -> None:
+        if len(self._streams) >= MOST_SUBSCRIPTIONS:
+            message = f"id: a socket has at most {MOST_SUBSCRIPTIONS} subscriptions; unsubscribe, or open another."
+            raise Problem(message, "id")
+        name = asked.id or next(number for number in map(str, self._numbers) if number not in self._streams)
+        if name in self._streams:
+            message = f"id: {name!r} is subscribed already."
+            raise Problem(message, "id")
+        form = Frames(asked.id)
+        stream = MessageStream(
+            self._hub,
+            self._history,
+            self._pace,
+            asked.start(),
+            form,
+            scope=asked.scope(),
+            run=asked.run or None,
+            limit=min(asked.limit or MESSAGES, MOST_HISTORY),
+        )
+        thread = threading.Thread(target=self._follow, args=(name, stream), name="subscription", daemon=True)
+        self._streams[name] = stream, thread
+        thread.start()
+
+    def _unsubscribe(self, name: str) -> None:
+        if name not in self._streams:
+            message = f"id: there is no subscription {name!r}."
+            raise Problem(message, "id")
+        stream, thread = self._streams.pop(name)
+        stream.end()
+        thread.join(JOIN_S)
+        self._say("unsubscribed", subscription=name)
+
+    def _follow(self, name: str, stream: MessageStream) -> None:
+        # The socket is gone: its end is everybody's.
+        with suppress(OSError):
+            cursor = None
+            with suppress(*UNANSWERED):
+                cursor = stream.settle()
+            self._say("subscribed", subscription=name, resumed_from=cursor)
+            for piece in stream.frames(_Line(self._wire)):
+                if piece:
+                    self._wire.send(piece)
+
+    def _say(self, op: str | None, **fields: object) -> None:
+        self._wire.send(object_frame(op, **fields))
+
+
+@bp.before_request
+def _admit() -> Response | None:
+    """Look at the handshake before the socket is one, since then there is no answer any more."""
+    check_origin(request)
+    if request.headers.get("Sec-WebSocket-Version") != "13":
+        message = "Sec-WebSocket-Version: it takes 13."
+        headers = {"Sec-WebSocket-Version": "13"}
+        raise Problem(message, "Sec-WebSocket-Version", HTTPStatus.UPGRADE_REQUIRED, headers)
+    if not _is_key(request.headers.get("Sec-WebSocket-Key", "")):
+        message = "Sec-WebSocket-Key: it takes 16 bytes in base64."
+        raise Problem(message, "Sec-WebSocket-Key")
+    g.leave = cast("Gate", current_app.extensions["gate"]).enter()
+    for name in [name for name in request.environ if name.startswith("HTTP_") and name not in _HANDSHAKE]:
+        # Compression above all: it would be made anew for each client, and a little of it can swell to much.
+        del request.environ[name]
+    for server in ("gunicorn.socket", "werkzeug.socket"):
+        if server in request.environ:
+            g.wire = request.environ[server] = Wire(request.environ[server])
+    return None
+
+
+_HANDSHAKE = (
+    "HTTP_HOST",
+    "HTTP_CONNECTION",
+    "HTTP_UPGRADE",
+    "HTTP_SEC_WEBSOCKET_KEY",
+    "HTTP_SEC_WEBSOCKET_VERSION",
+)
+
+
+@bp.teardown_request
+def _count_out(_: BaseException | None) -> None:
+    leave = g.pop("leave", None)
+    if leave is not None:
+        leave()
+
+
+@bp.errorhandler(ProtocolError)
+def _refuse(error: ProtocolError) -> Response:
+    problem = Problem(f"This is no handshake: {error}.")
+    return Response(problem.body(), problem.status, mimetype="application/problem+json")
+
+
+@sock.route("/ws", bp=bp)  # type: ignore[untyped-decorator]
+def serve(ws: Server) -> None:
+    """Serve a client until it goes, its time is over, or the process ends."""
+    wire = cast("Wire", g.wire)
+    wire.waiting = ws.input_buffer.__len__
+    hub = cast("Hub", current_app.extensions["hub"])
+
+    def leave(code: int = SERVICE_RESTART, reason: str = "come again") -> None:
+        with suppress(ConnectionClosed, OSError):
+            ws.close(code, reason)
+        ws.event.set()
+
+    pace = cast("Pace", current_app.extensions["pace"])
+    deadline = pace.deadline()
+    session = Session(wire)
+    try:
+        with hub.farewell(leave):
+            while ws.thread.is_alive() and not hub.draining and time.monotonic() < deadline:
+                frame = ws.receive(TICK_S)
+                wire.make_room()
+                if frame is not None:
+                    session.handle(frame)
+        leave(SERVICE_RESTART if hub.draining else GOING_AWAY)
+    except (ConnectionClosed, OSError):
+        pass
+    finally:
+        session.close()
+
+
+def object_frame(op: str | None, **fields: object) -> bytes:
+    """Return an object that is no message; a field that is None is left out, save in errors."""
+    kept = {name: value for name, value in fields.items() if value is not None or "error" in fields}
+    return text_frame(_encode({"op": op, **kept}))
+
+
+def text_frame(data: bytes) -> bytes:
+    """Return a whole text frame as a server sends it."""
+    size = len(data)
+    if size < 126:
+        return b"%c%c%b" % (0x81, size, data)
+    if size < 1 << 16:
+        return b"%c%c%b%b" % (0x81, 126, size.to_bytes(2), data)
+    return b"%c%c%b%b" % (0x81, 127, size.to_bytes(8), data)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
