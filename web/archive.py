@@ -111,20 +111,22 @@ class Archive:
         excerpt = read(selection, place, 1, patience)
         return not excerpt.events and excerpt.edge is None
 
-    def batches(self, selection: Selection, place: Place | None = None) -> Iterator[list[Event]]:
-        """Yield all messages after a place, up to what is the last one now."""
-        newest = self.before(selection, None, 1, BATCH_PATIENCE_S)
+    def batches(
+        self, selection: Selection, after: Place | None = None, before: Place | None = None
+    ) -> Iterator[list[Event]]:
+        """Yield all messages between two places, up to what is the last one now."""
+        newest = self.before(selection, before, 1, BATCH_PATIENCE_S)
         end = newest.last or newest.edge
         while end is not None:
-            excerpt = self.after(selection, place, BATCH, BATCH_PATIENCE_S)
+            excerpt = self.after(selection, after, BATCH, BATCH_PATIENCE_S)
             yield [event for event in excerpt.events if _place(event) <= end]
-            place = excerpt.edge
-            if place is None or place >= end:
+            after = excerpt.edge
+            if after is None or after >= end:
                 return
 
-    def start_of_last(self, selection: Selection, number: int) -> Place | None:
+    def start_of_last(self, selection: Selection, number: int, before: Place | None = None) -> Place | None:
         """Return the place after which come the last so many messages; None where there are no more than these."""
-        place: Place | None = None
+        place = before
         while number > 0:
             low, high = _bounds(selection)
             step = min(number, BATCH)

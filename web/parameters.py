@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from flask import request
 
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
+from web.previews import LetterPlace
 from web.problems import Problem
 from web.queries import Place, RunRow, Scope
 from web.selection import Selection
@@ -18,6 +20,7 @@ CHANNELS = (CHANNEL_RUN, CHANNEL_GENERAL)
 LONGEST = 1_000
 MOST_WORDS = 20
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST = 2**63 - 1
 
 
@@ -197,6 +200,22 @@ def run_token(run: RunRow) -> str:
     """Write the place of a run in the list."""
     at = _stamp(run.last_at) if run.last_at else ""
     return f"{at},{quote(run.workflow_namespace, safe='')},{quote(run.workflow_uid, safe='')}"
+
+
+def letter_place(name: str) -> LetterPlace | None:
+    """Return a place in the list of dead letters, as `letter_token` writes it."""
+    value = text(name)
+    if value is None:
+        return None
+    at, *rest = value.split(",")
+    if len(rest) != 2 or not _UUID.fullmatch(rest[1]):
+        raise _no_cursor(name)
+    return _moment(name, at), _seq(name, rest[0]), UUID(rest[1])
+
+
+def letter_token(place: LetterPlace) -> str:
+    """Write a place in the list of dead letters."""
+    return f"{_stamp(place[0])},{place[1]},{place[2]}"
 
 
 def kept(*without: str) -> Mapping[str, str]:

@@ -130,7 +130,10 @@ class Reader:
         *,
         namespace: str | None = None,
         state: str | None = None,
+        agent: str | None = None,
         q: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         before: tuple[datetime, str, str] | None = None,
         limit: int = 50,
     ) -> list[RunRow]:
@@ -139,16 +142,29 @@ class Reader:
         Args:
             namespace: only this namespace's.
             state: only those in this state, `stale` included.
+            agent: only those in which this agent spoke.
             q: only those with these words in a name, an agent or what was said last.
+            since: only those that were active then or later.
+            until: only those that were active last before then.
             before: only those after this place in the list: last activity, namespace, uid.
             limit: at most so many.
         """
         at, at_namespace, at_uid = before or (None, None, None)
+        ends: list[datetime | str] = [since or "-infinity", until or "infinity"]
+        silent_since = datetime.now(UTC) - self._stale_after
+        # What has been silent for long is stored as running; said like this it is a stretch of an index.
+        if state == "stale":
+            state, ends[1] = "running", min(silent_since, until or silent_since)
+        elif state == "running":
+            ends[0] = max(silent_since, since or silent_since)
         return self._runs(
             "list_runs",
             namespace=namespace,
             state=state,
-            words=_pattern(q) if q else None,
+            agent=agent,
+            words=_patterns(q) if q else None,
+            since=ends[0],
+            until=ends[1],
             before_at=at,
             before_namespace=at_namespace,
             before_uid=at_uid,
@@ -303,12 +319,14 @@ def _filter(scope: Scope) -> dict[str, object]:
     }
 
 
-def _pattern(words: str) -> str:
+def _patterns(words: str) -> list[str]:
     escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
+    # Postgres may not know the other case of a letter.
+    return [f"%{form}%" for form in dict.fromkeys((escaped, escaped.lower(), escaped.upper()))]
 
 
-def _object(text: str) -> dict[str, Any]:
+def read_object(text: str) -> dict[str, Any]:
+    """Return the JSON object of a column; an empty one where it is none."""
     try:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -324,10 +342,10 @@ def _number(digits: str) -> float | str:
 
 def make_event(row: Sequence[Any]) -> Event:
     """Make an event of a row of the message queries."""
-    attrs = _object(row[14])
+    attrs = read_object(row[14])
     tool = attrs.get("tool")
     return Event(*(*row[:14], tool if isinstance(tool, dict) else None, attrs, row[15]))
 
 
 def _run_row(_: Cursor[Any]) -> Callable[[Sequence[Any]], RunRow]:
-    return lambda row: RunRow(*(*row[:17], _object(row[17])))
+    return lambda row: RunRow(*(*row[:17], read_object(row[17])))

@@ -1,29 +1,40 @@
 """The API's reading half: messages, runs and dead letters as they are stored."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import cast
+from itertools import chain
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
+from flows.message import Event
 from web import parameters
+from web.account import account_of
 from web.archive import NOTHING, Archive, Excerpt
+from web.previews import previews
 from web.problems import Problem
 from web.queries import Place, Reader
 from web.selection import Selection
+from web.transcript import json_lines, markdown
 
 bp = Blueprint("reading", __name__, url_prefix="/api/agents")
 
 MESSAGES = 100
 MOST_MESSAGES = 1_000
+# Of a whole; without a limit it is everything.
+MOST_EXPORTED = 10_000_000
 RUNS = 50
 MOST_RUNS = 500
+LETTERS = 50
+MOST_LETTERS = 500
 STATES = ("running", "succeeded", "failed", "unknown", "stale")
 FORMATS = ("json", "jsonl", "md")
 # As long as somebody is told whether there is more in the other direction.
 GLANCE_S = 0.05
+
+_WRITERS = {"jsonl": (json_lines, "application/jsonl"), "md": (markdown, "text/markdown")}
 
 SELECTION = (
     "runId", "workflowUid", "workflowName", "workflowNamespace", "channel", "include", "agentId", "kind", "repository",
@@ -36,12 +47,15 @@ def messages() -> Response:
     """Return messages in reading order, with the URLs of the pages before and after."""
     parameters.only(*SELECTION, "limit", "before", "after", "format")
     wanted, run = parameters.selection()
+    form = parameters.choice("format", FORMATS) or "json"
     limit = parameters.limit(MESSAGES, MOST_MESSAGES)
     before, after = parameters.place("before"), parameters.place("after")
     if before and after:
         message = "before and after exclude each other."
         raise Problem(message, "after")
     selection = _archive().resolve(wanted, run)
+    if form != "json":
+        return _whole(selection, form, after, before)
     if selection is None:
         return _json(_page(NOTHING, None, None))
     if after:
@@ -54,11 +68,15 @@ def messages() -> Response:
 @bp.get("/runs")
 def runs() -> Response:
     """Return the list of runs, the newest activity first."""
+    parameters.only("workflowNamespace", "state", "agentId", "q", "since", "until", "limit", "before")
     limit = parameters.limit(RUNS, MOST_RUNS)
     found = _reader().runs(
         namespace=parameters.text("workflowNamespace"),
         state=parameters.choice("state", STATES),
+        agent=parameters.text("agentId"),
         q=parameters.text("q"),
+        since=parameters.moment("since"),
+        until=parameters.moment("until"),
         before=parameters.run_place("before"),
         limit=limit + 1,
     )
@@ -68,12 +86,62 @@ def runs() -> Response:
 
 @bp.get("/runs/<path:run>")
 def one_run(run: str) -> Response:
-    """Return one run by any of its names, and the others that the name fits."""
+    """Return one run by any of its names, what it comes to, and the others that the name fits."""
+    parameters.only("workflowNamespace")
     match = _reader().run(run, parameters.text("workflowNamespace"))
-    if match.run is None:
+    found = match.run
+    if found is None:
         message = "No run has this name."
         raise Problem(message, "run", HTTPStatus.NOT_FOUND)
-    return _json({**msgspec.structs.asdict(match.run), "others": match.others})
+    account = _reader().ask(lambda connection: account_of(connection, found))
+    return _json({**msgspec.structs.asdict(found), **msgspec.structs.asdict(account), "others": match.others})
+
+
+@bp.get("/dead-letters")
+def dead_letters() -> Response:
+    """Return what could not become a message, newest first, with its reason and the beginning of its payload."""
+    parameters.only("reason", "subject", "replayed", "since", "until", "limit", "before")
+    limit = parameters.limit(LETTERS, MOST_LETTERS)
+    choice: dict[str, Any] = {
+        "reason": parameters.text("reason"),
+        "subject": parameters.text("subject"),
+        "replayed": parameters.flag("replayed"),
+        "since": parameters.moment("since"),
+        "until": parameters.moment("until"),
+        "before": parameters.letter_place("before"),
+    }
+    found = _reader().ask(lambda connection: previews(connection, limit=limit + 1, **choice))
+    more = _url({"before": parameters.letter_token(found[limit - 1].place)}) if len(found) > limit else None
+    return _json({"dead_letters": found[:limit], "next": more})
+
+
+def _whole(selection: Selection | None, form: str, after: Place | None, before: Place | None) -> Response:
+    """Answer with all that is asked for, however much it is: a batch at a time, as fast as it is taken."""
+    batches = _batches(selection, after, before) if selection else iter([])
+    # The first one is read before anything is answered, so that what fails at once is an error, not half a text.
+    batches = chain([next(batches, [])], batches)
+    write, mimetype = _WRITERS[form]
+    pieces = (b"".join(write(batch)) for batch in batches)
+    whole = () if request.method == "HEAD" else filter(None, pieces)
+    return Response(whole, mimetype=mimetype, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+def _batches(selection: Selection, after: Place | None, before: Place | None) -> Iterator[list[Event]]:
+    archive = _archive()
+    if "limit" not in request.args:
+        return archive.batches(selection, after, before)
+    limit = parameters.limit(MESSAGES, MOST_EXPORTED)
+    if after is None:
+        return archive.batches(selection, archive.start_of_last(selection, limit, before), before)
+    return _first(archive.batches(selection, after, before), limit)
+
+
+def _first(batches: Iterator[list[Event]], limit: int) -> Iterator[list[Event]]:
+    for batch in batches:
+        yield batch[:limit]
+        limit -= len(batch)
+        if limit <= 0:
+            return
 
 
 def _page(excerpt: Excerpt, older: Place | None, newer: Place | None) -> dict[str, object]:

@@ -4,19 +4,15 @@ SELECT workflow_namespace, workflow_uid, workflow_name, run_id, runtime,
        messages, tool_calls, errors, agents, first_at, last_at, started_at, finished_at, last_agent, last_content,
        pruned, attrs::text
 FROM workflow_comms.runs
-WHERE last_at IS NOT NULL
+WHERE last_at >= %(since)s::timestamptz
+  AND last_at < %(until)s::timestamptz
   AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
+  AND (%(state)s::text IS NULL OR state = %(state)s::text)
+  AND (%(agent)s::text IS NULL OR agents @> ARRAY[%(agent)s::text])
   AND (
-    %(state)s::text IS NULL
-    OR workflow_comms.shown_state(state, last_at, %(silent_since)s::timestamptz) = %(state)s::text
-  )
-  AND (
-    %(words)s::text IS NULL
-    OR workflow_name ILIKE %(words)s::text
-    OR workflow_uid ILIKE %(words)s::text
-    OR run_id ILIKE %(words)s::text
-    OR last_content ILIKE %(words)s::text
-    OR array_to_string(agents, ' ') ILIKE %(words)s::text
+    %(words)s::text[] IS NULL
+    OR concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)
+       ILIKE ANY (%(words)s::text[])
   )
   AND last_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
   AND (
