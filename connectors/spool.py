@@ -1,6 +1,7 @@
 """A queue of messages on disk, in order, bounded: what is to be published and not acknowledged yet."""
 
 import os
+import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -238,7 +239,7 @@ class Spool:
 
     def _open(self, number: int) -> None:
         if self._folder is None:
-            file = os.memfd_create("spool", os.MFD_CLOEXEC)
+            file = _nameless()
         else:
             file = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._files[number] = file
@@ -260,3 +261,11 @@ class Spool:
 
     def _path(self, number: int) -> Path:
         return (self._folder or Path()) / f"{number:08}.spool"
+
+
+def _nameless() -> int:
+    """Open a file that nobody else can, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("spool")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -260,22 +260,15 @@ class Sidecar:
                 self._leave(source.origin, number, counts=True)
         return bool(chunks)
 
-    def end(self, *, is_over: bool) -> None:
+    def end(self) -> None:
         """Take the last lines, though nothing ends them, once nothing more is written.
 
-        Args:
-            is_over: the agent has ended for sure, so that calls without a result will never have one.
+        A call without a result is left open: that it will never have one, only the whole file tells.
         """
         for source in self._files:
             self._take(source, source.file.end())
         for pipe in self._pipes:
             self._take(pipe, pipe.cutter.flush())
-        if not is_over:
-            return
-        for each in [*self._files, *self._pipes]:
-            if each.reader is not None:
-                for claim in each.reader.end():
-                    self._publish(each, claim, int((claim.attrs or {}).get("line", 0)), counts=False)
 
     def guess(self) -> Ending:
         """Return how the run ended as far as the files tell."""

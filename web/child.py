@@ -39,7 +39,7 @@ class Child:
             OSError: it can't be started.
         """
         self._terminal = os.isatty(_STDOUT)
-        source, sink = _terminal() if self._terminal else os.pipe2(os.O_CLOEXEC)
+        source, sink = _terminal() if self._terminal else os.pipe()
         try:
             self._process = subprocess.Popen(command, stdout=sink)
         except OSError:
@@ -85,14 +85,9 @@ class Child:
         return shell_code(self._process.wait())
 
     @property
-    def agent_has_ended(self) -> bool:
-        """Whether it has ended."""
-        return self._process.poll() is not None
-
-    @property
     def is_over(self) -> bool:
         """Whether it has ended and all that it wrote was read."""
-        if not self.agent_has_ended:
+        if self._process.poll() is None:
             return False
         self._ended_at = self._ended_at or time.monotonic()
         return self.pipe.is_done or time.monotonic() - self._ended_at > _LAST_WORDS_S

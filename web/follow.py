@@ -49,10 +49,6 @@ class End(Protocol):
     def is_over(self) -> bool:
         """Whether there is nothing more to follow."""
 
-    @property
-    def agent_has_ended(self) -> bool:
-        """Whether the agent is known to have ended."""
-
     def ending(self, guess: Ending) -> Ending:
         """Return how it ended; `guess` is what its files tell."""
 
@@ -102,7 +98,9 @@ class Station(Struct):
             say=say,
             **options,
         )
-        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        reading, writing = os.pipe()
+        for file in (reading, writing):
+            os.set_blocking(file, False)
         selector = selectors.DefaultSelector()
         selector.register(reading, selectors.EVENT_READ)
 
@@ -156,7 +154,7 @@ class Station(Struct):
                 time.sleep(BREATH_S if sidecar.outbox.has_enough else 0)
             else:
                 looks += 1
-        sidecar.end(is_over=until.agent_has_ended)
+        sidecar.end()
         sidecar.finished(until.ending(sidecar.guess()), finished)
         sidecar.outbox.drain(deadline)
         report = sidecar.report()

@@ -50,11 +50,6 @@ class Until:
         return self._process.fileno() if self._process else None
 
     @property
-    def agent_has_ended(self) -> bool:
-        """Whether the agent itself is known to have ended."""
-        return bool((self._process and self._process.has_ended()) or (self._told_in and self._told_in.exists()))
-
-    @property
     def is_over(self) -> bool:
         """Whether the run is over as far as we are concerned."""
         if self.signals > 0 or (self.file and self.file.exists()):

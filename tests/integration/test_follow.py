@@ -275,18 +275,25 @@ def test_a_file_ends_the_run_and_may_hold_the_exit_code(
     assert messages(stream)[-1]["content"] == words
 
 
-def test_a_call_that_the_end_of_the_agent_left_open_is_closed(stream: StreamHandle, path: Path, tmp_path: Path) -> None:
+def test_a_call_that_the_end_of_the_agent_left_open_stays_so(stream: StreamHandle, path: Path, tmp_path: Path) -> None:
     append(path, item("started", 1, "command_execution", command="sleep 99", status="in_progress"))
-    (tmp_path / "done").touch()
-    with Sidecar(
-        tmp_path / "sidecar", stream.url, "--codex-events", path, "--until-file", tmp_path / "done"
-    ) as sidecar:
+    done = tmp_path / "done"
+    done.touch()
+    with Sidecar(tmp_path / "sidecar", stream.url, "--codex-events", path, "--until-file", done) as sidecar:
         assert sidecar.wait() == 0
-    assert lines_said(stream) == [
-        (1, "tool_call", "$ sleep 99"),
-        (1, "tool_result", "(no result: run ended)"),
-    ]
-    assert reported(sidecar) == (1, 0)
+    # A backfill of the whole file closes it; a sidecar that saw a part of it must not.
+    assert lines_said(stream) == [(1, "tool_call", "$ sleep 99")]
+
+
+def test_a_file_with_the_exit_code_ends_nothing_by_itself(stream: StreamHandle, path: Path, tmp_path: Path) -> None:
+    code = tmp_path / "exit-code"
+    with Sidecar(tmp_path / "sidecar", stream.url, "--codex-events", path, "--exit-code-file", code) as sidecar:
+        code.write_text("5\n")
+        append(path, said(1))
+        wait_for(stream, 1)
+        assert sidecar.process.poll() is None
+        assert sidecar.stop() == 0
+    assert messages(stream)[-1]["content"] == "failed (exit code 5)"
 
 
 def test_the_general_channel_hears_of_errors_and_what_is_asked_for(
@@ -404,7 +411,7 @@ def test_what_is_wrong_with_nats_is_one_line_without_a_secret(
 ) -> None:
     append(path, said(1), said(2))
     (tmp_path / "done").touch()
-    arguments = ("--codex-events", path, "--until-file", tmp_path / "done", "--grace", "3")
+    arguments = ("--codex-events", path, "--until-file", tmp_path / "done", "--grace", "2")
     with guarded_stream(tmp_path / "nats") as server:
         settings = {"NATS_USER": "agents", "NATS_PASSWORD": "hunter2", **environ}
         with Sidecar(tmp_path / "sidecar", server.url, *arguments, **settings) as sidecar:
