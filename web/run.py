@@ -49,6 +49,7 @@ SHOWN_CHARS = 500
 @click.pass_context
 def run(
     context: click.Context,
+    /,
     command: tuple[str, ...],
     *,
     kind: Any,
