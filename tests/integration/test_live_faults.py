@@ -7,7 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -211,3 +213,55 @@ def test_sigterm_ends_streams_and_process_within_10_s(web: WebServer, writer: Wr
             assert watcher.rest() == []
             assert len(watcher.retries) == 2
     assert "Traceback" not in web.log()
+
+
+def test_a_frozen_postgres_hangs_neither_streams_nor_pages(
+    start_web: StartWeb, own_postgres_server: PostgresServer
+) -> None:
+    """Stopped as a whole, it takes connections and questions and answers none."""
+    with fresh_database(own_postgres_server) as dsn:
+        web = start_web(DATABASE_URL=dsn, AGENT_COMMS_HEARTBEAT_SECONDS="1")
+        with Writer(dsn) as writer, Watcher(web.url, runId="run-1") as watcher:
+            writer.say("one")
+            watcher.take(1)
+            frozen = family(own_postgres_server.pid)
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                statuses: list[int] = []
+                asking = [threading.Thread(target=lambda: statuses.append(status(web, "/agents"))) for _ in range(20)]
+                began = time.monotonic()
+                for thread in asking:
+                    thread.start()
+                for thread in asking:
+                    thread.join(30)
+                assert statuses == [503] * 20
+                assert time.monotonic() - began < 20
+                stale = watcher.take(1)[0]
+                assert (stale.name, stale.data["stale"]) == ("stale", True)
+                with Watcher(web.url, runId="run-1", lastEventId=stale.id) as late:
+                    assert late.take(1)[0].name == "stale"
+                    began = time.monotonic()
+                    late.take_comments(late.comments + 1)
+                    assert time.monotonic() - began < 15
+                    for pid in frozen:
+                        os.kill(pid, signal.SIGCONT)
+                    writer.say("two")
+                    assert late.hear("two") == ["two"]
+                assert watcher.hear("two") == ["two"]
+                wait_until(lambda: status(web, "/agents") == 200)
+            finally:
+                for pid in frozen:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+def status(web: WebServer, path: str) -> int:
+    with closing(HTTPConnection(HOST, web.port, timeout=30)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status
