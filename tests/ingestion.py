@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -146,7 +146,7 @@ def subject(run: int = 0, kind: str = "message") -> str:
     return f"workflow.agents.run-{run}.uid-{run}.agent.executor.{kind}"
 
 
-def publish_many(stream: StreamHandle, numbers: range, runs: int = 10, poison: Collection[int] = ()) -> None:
+def publish_many(stream: StreamHandle, numbers: Sequence[int], runs: int = 10, poison: Collection[int] = ()) -> None:
     """Publish as fast as the server stores, spread over some runs; what is poison says nothing else."""
 
     async def publish() -> None:
@@ -164,9 +164,10 @@ def publish_many(stream: StreamHandle, numbers: range, runs: int = 10, poison: C
 
 
 def publish_copies(stream: StreamHandle, number: int, copies: int) -> None:
-    """Publish so many messages, each several times."""
-    for _ in range(copies):
-        publish_many(stream, range(number))
+    """Publish so many messages, each several times, all mixed up: most batches hold new ones and known ones."""
+    numbers = [*range(number)] * copies
+    random.Random(number).shuffle(numbers)
+    publish_many(stream, numbers)
 
 
 def administer(database: str, *statements: str) -> None:

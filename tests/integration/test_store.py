@@ -13,7 +13,8 @@ from connectors.store import Destination, Store, Written
 
 TABLE = CopyTable(name=("public", "words"), columns=("key", "word"), key="key")
 CREATE = """
-    CREATE TABLE words (key text PRIMARY KEY, word text NOT NULL CHECK (word <> 'refused'));
+    CREATE TABLE words (
+        key text PRIMARY KEY, word text NOT NULL CHECK (word <> 'refused'), seq bigint GENERATED ALWAYS AS IDENTITY);
     CREATE TABLE kept (key text PRIMARY KEY, why text);
 """
 # Raises for a word 'raise', takes as long as a word 'sleep 1.5' says, and raises for all while it says so.
@@ -100,6 +101,15 @@ def test_one_that_fails_alone_while_others_pass_is_named_and_the_others_are_stor
     assert (len(written.new), written.duplicates) == (6, 1)
     # It goes on, over the same connection.
     assert store.store(["g"]).new == ["g"]
+
+
+def test_the_order_is_kept_around_what_is_known_already(store: Store[str], admin: "psycopg.Connection[Any]") -> None:
+    assert store.store(["m"]).new == ["m"]
+    words = ["z", "y", "m", "b", "x", "y", "a"]
+    written = store.store(words)
+    assert (written.new, written.duplicates) == (["z", "y", "b", "x", "a"], 2)
+    in_order = admin.execute("SELECT word FROM words ORDER BY seq").fetchall()
+    assert in_order == [("m",), ("z",), ("y",), ("b",), ("x",), ("a",)]
 
 
 def test_where_nothing_passes_nobody_is_to_blame(store: Store[str], admin: "psycopg.Connection[Any]") -> None:
