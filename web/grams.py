@@ -163,11 +163,13 @@ def _slots_by_length(word: str) -> Iterator[list[int]]:
     """
     yield [slot for character in word for slot in _spread(character)]
     yield [slot for start in range(len(word) - 1) for slot in _spread(word[start : start + 2])]
-    # All of one width, so that a run is a slice of bytes.
-    width, encoding = (1, "ascii") if word.isascii() else (4, "utf-32-le")
-    data = word.encode(encoding, "surrogatepass")
-    for length in (3 * width, 4 * width):
-        yield [crc32(data[start : start + length]) % SLOTS for start in range(0, len(data) - length + 1, width)]
+    data = word.encode("utf-8", "surrogatepass")
+    for length in (3, 4):
+        starts = range(len(word) - length + 1)
+        if len(data) == len(word):
+            yield [crc32(data[start : start + length]) % SLOTS for start in starts]
+        else:
+            yield [crc32(word[start : start + length].encode("utf-8", "surrogatepass")) % SLOTS for start in starts]
 
 
 @lru_cache(maxsize=32_768)
