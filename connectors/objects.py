@@ -1,0 +1,279 @@
+"""Objects under a root, a folder or a bucket: listed with their versions, and opened, whoever put them there."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from enum import StrEnum
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+import fsspec
+
+# How much is asked of a bucket at once.
+BLOCK_BYTES = 8 * 1024 * 1024
+# A bucket that doesn't answer is given up within a minute, its client's own tries included.
+S3_OPTIONS: dict[str, Any] = {
+    "use_listings_cache": False,
+    "config_kwargs": {"connect_timeout": 5, "read_timeout": 15, "retries": {"max_attempts": 2}},
+}
+
+
+class Trouble(StrEnum):
+    """Why an object can't be had."""
+
+    MISSING = "missing"
+    FORBIDDEN = "forbidden"
+    UNREACHABLE = "unreachable"
+    # What isn't opened, whoever asks.
+    REFUSED = "refused"
+
+
+class Object(NamedTuple):
+    """Something under a root.
+
+    Attributes:
+        key: its path below the root, with slashes.
+        size: bytes, as stored.
+        version: another one whenever the content is.
+        modified: seconds since the Unix epoch.
+    """
+
+    key: str
+    size: int
+    version: str
+    modified: float
+
+
+class ObjectError(Exception):
+    """An object can't be had; the text is one line."""
+
+    def __init__(self, trouble: Trouble, text: str) -> None:
+        super().__init__(text)
+        self.trouble = trouble
+
+    def __reduce__(self) -> tuple[type["ObjectError"], tuple[str, str]]:
+        return type(self), (self.trouble, str(self))
+
+    @property
+    def helps_to_wait(self) -> bool:
+        """Whether it may be otherwise later."""
+        return self.trouble is not Trouble.REFUSED
+
+
+class Objects:
+    """What is under a root.
+
+    Args:
+        root: a folder, or `s3://bucket/prefix`; credentials and the endpoint of S3 come from the
+            environment, in Amazon's own variables.
+
+    Nothing outside of the root is ever opened: a key that leads out of it is refused, and so
+    is every symbolic link below it, and whatever is no plain file.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") or "/"
+        self.scheme = urlsplit(root).scheme if "://" in root else ""
+        self._opened: tuple[Any, str] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder."""
+        return self.scheme in ("", "file")
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name; empty for a folder."""
+        return "" if self.is_local else urlsplit(self.root).netloc
+
+    def location(self, key: str) -> str:
+        """Return what an object is called by anybody, whatever the root."""
+        if self.is_local:
+            return f"file://{self._folder / key}"
+        return f"{self.root}/{key}"
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.root.removeprefix("file://")).absolute()
+
+    def _open_root(self) -> tuple[Any, str]:
+        if self._opened is None:
+            options = S3_OPTIONS if self.scheme in ("s3", "s3a") else {}
+            # Threads and event loops don't outlive a fork or a pickle; instances are not shared.
+            filesystem, path = fsspec.url_to_fs(self.root, skip_instance_cache=True, **options)
+            self._opened = filesystem, path.rstrip("/")
+        return self._opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "scheme": self.scheme, "_opened": None}
+
+    def list(self, under: str = "", note: Callable[[ObjectError], None] = lambda _: None) -> Iterator[Object]:
+        """Yield the objects whose keys begin with a folder's, in the order of their keys.
+
+        Args:
+            under: a folder below the root; all of it where it is empty.
+            note: told of each folder below that can't be listed, while the others are.
+
+        Raises:
+            ObjectError: the root can't be listed. A folder that isn't there has no objects.
+        """
+        if under:
+            self.check(under)
+        if self.is_local:
+            if not self._folder.is_dir():
+                message = f"{self.root} is no folder"
+                raise ObjectError(Trouble.MISSING, message)
+            yield from self._walk(self._folder / under, PurePosixPath(under), note)
+            return
+        filesystem, root = self._open_root()
+        with _in_words(self.root):
+            try:
+                found = filesystem.find(f"{root}/{under}" if under else root, detail=True)
+            except FileNotFoundError:
+                if not filesystem.exists(root.partition("/")[0]):
+                    raise
+                found = {}
+        for path in sorted(found):
+            # A store may have an object of a folder's own name.
+            if path != root:
+                yield _object(path[len(root) + 1 :], found[path])
+
+    def _walk(self, folder: Path, key: PurePosixPath, note: Callable[[ObjectError], None]) -> Iterator[Object]:
+        try:
+            with _in_words(str(folder)):
+                entries = sorted(os.scandir(folder), key=attrgetter("name")) if folder.is_dir() else []
+        except ObjectError as error:
+            note(error)
+            return
+        for entry in entries:
+            below = key / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(folder / entry.name, below, note)
+            elif entry.is_file(follow_symlinks=False):
+                # What is deleted meanwhile was never there.
+                with suppress(FileNotFoundError):
+                    yield _of_stat(str(below), entry.stat(follow_symlinks=False))
+
+    def find(self, key: str) -> Object:
+        """Return an object by its key.
+
+        Raises:
+            ObjectError: it isn't there, or can't be had.
+        """
+        self.check(key)
+        if self.is_local:
+            with _in_words(key):
+                return _of_stat(key, (self._folder / key).stat())
+        filesystem, root = self._open_root()
+        with _in_words(key):
+            known = filesystem.info(f"{root}/{key}")
+        if known["type"] != "file":
+            message = f"{key} is no file"
+            raise ObjectError(Trouble.MISSING, message)
+        return _object(key, known)
+
+    @contextmanager
+    def open(self, found: Object) -> Iterator[BinaryIO]:
+        """Open an object for reading, in the version that was found where the store can tell.
+
+        Raises:
+            ObjectError: it isn't there any more, or can't be had; while it is read, too.
+        """
+        self.check(found.key)
+        with _in_words(found.key):
+            if self.is_local:
+                with (self._folder / found.key).open("rb") as file:
+                    yield file
+                return
+            filesystem, root = self._open_root()
+            with filesystem.open(
+                f"{root}/{found.key}", "rb", block_size=BLOCK_BYTES, cache_type="readahead", size=found.size
+            ) as file:
+                yield file
+
+    def check(self, key: str) -> None:
+        """Refuse a key that leads anywhere else.
+
+        Raises:
+            ObjectError: it does.
+        """
+        parts = key.split("/")
+        if (
+            not key
+            or key.startswith("/")
+            or "\\" in key
+            or "\0" in key
+            or any(part in ("", ".", "..") for part in parts)
+        ):
+            message = f"{key!r} is no path below the root"
+            raise ObjectError(Trouble.REFUSED, message)
+        if not self.is_local:
+            return
+        path = self._folder
+        for part in parts:
+            path = path / part
+            with _in_words(key):
+                mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                message = f"{key} is reached by a symbolic link"
+                raise ObjectError(Trouble.REFUSED, message)
+            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                message = f"{key} is no plain file"
+                raise ObjectError(Trouble.REFUSED, message)
+
+
+def _of_stat(key: str, known: Any) -> Object:
+    return Object(key, known.st_size, f"{known.st_mtime_ns}-{known.st_size}-{known.st_ino}", known.st_mtime)
+
+
+def _object(key: str, known: dict[str, Any]) -> Object:
+    modified: Any = known.get("LastModified") or known.get("mtime") or known.get("created") or 0
+    seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)
+    tag = known.get("ETag") or known.get("etag") or f"{seconds}-{known['size']}"
+    return Object(key, int(known["size"] or 0), str(tag).strip('"'), seconds)
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Put whatever a file system or a bucket's client raises into one word of ours.
+
+    Raises:
+        ObjectError: for it.
+    """
+    try:
+        yield
+    except (ObjectError, GeneratorExit):
+        raise
+    except FileNotFoundError as error:
+        message = f"{what} is not there"
+        raise ObjectError(Trouble.MISSING, message) from error
+    except PermissionError as error:
+        message = f"{what} may not be read"
+        raise ObjectError(Trouble.FORBIDDEN, message) from error
+    except IsADirectoryError as error:
+        message = f"{what} is a folder"
+        raise ObjectError(Trouble.REFUSED, message) from error
+    except Exception as error:
+        if not _is_of_the_way(error):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "credential" in reason.lower():
+            message = f"{what} may not be read: {reason}"
+            raise ObjectError(Trouble.FORBIDDEN, message) from error
+        message = f"{what} can't be reached: {reason}"
+        raise ObjectError(Trouble.UNREACHABLE, message) from error
+
+
+def _is_of_the_way(error: BaseException) -> bool:
+    """Say whether an error comes from the way to the object, and not from who reads it."""
+    return isinstance(error, OSError | TimeoutError) or type(error).__module__.partition(".")[0] in (
+        "aiobotocore",
+        "aiohttp",
+        "botocore",
+        "s3fs",
+        "fsspec",
+    )
