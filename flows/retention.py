@@ -21,10 +21,15 @@ REST = 1.0
 
 
 class Pruned(Struct):
-    """How much was deleted."""
+    """How much was deleted.
+
+    Attributes:
+        longest: seconds that the longest transaction took.
+    """
 
     messages: int = 0
     dead_letters: int = 0
+    longest: float = 0.0
 
 
 class Pace:
@@ -38,12 +43,13 @@ class Pace:
         self._most = most
         self.rows = max(1, most // 4)
 
-    def took(self, seconds: float) -> None:
-        """Learn from a transaction."""
+    def took(self, seconds: float) -> float:
+        """Learn from what a transaction took, and return that."""
         if seconds > AIM_S:
             self.rows = max(min(LEAST, self._most), self.rows // 2)
         elif seconds < AIM_S / 4:
             self.rows = min(self._most, self.rows * 2)
+        return seconds
 
 
 def prunable(conninfo: str, before: datetime) -> Pruned:
@@ -53,7 +59,7 @@ def prunable(conninfo: str, before: datetime) -> Pruned:
         messages = sum(
             found
             for channel in (CHANNEL_RUN, CHANNEL_GENERAL)
-            for found in _walk(connection, "prunable_messages", channel, before, pace)
+            for found, _ in _walk(connection, "prunable_messages", channel, before, pace)
         )
         row = connection.execute(sql.query("prunable_letters"), {"before": before}).fetchone()
     return Pruned(messages, row[0] if row else 0)
@@ -86,40 +92,40 @@ def prune(
         # A batch that a crash brings back is deleted the next time; nobody waits for the disk until then.
         connection.execute("SET synchronous_commit = off")
         for channel in (CHANNEL_RUN, CHANNEL_GENERAL):
-            for gone in _walk(connection, "prune_messages", channel, before, Pace(batch), rest):
+            for gone, took in _walk(connection, "prune_messages", channel, before, Pace(batch)):
                 pruned.messages += gone
-                note(pruned)
-        for gone in _letters(connection, before, Pace(batch), rest):
+                _note(pruned, took, rest, note)
+        for gone, took in _letters(connection, before, Pace(batch)):
             pruned.dead_letters += gone
-            note(pruned)
+            _note(pruned, took, rest, note)
     return pruned
 
 
+def _note(pruned: Pruned, took: float, rest: float, note: Callable[[Pruned], None]) -> None:
+    pruned.longest = max(pruned.longest, took)
+    note(pruned)
+    time.sleep(rest * took)
+
+
 def _walk(
-    connection: Connection, query: str, channel: str, before: datetime, pace: Pace, rest: float = 0.0
-) -> Iterator[int]:
-    """Run a query along a channel's live order until it meets nothing old; yields what each batch came to."""
+    connection: Connection, query: str, channel: str, before: datetime, pace: Pace
+) -> Iterator[tuple[int, float]]:
+    """Run a query along a channel's live order until it meets nothing old.
+
+    Yields what each batch came to, and the seconds it took.
+    """
     after, is_old = 0, True
     while is_old:
         began = time.monotonic()
         arguments = {"channel": channel, "before": before, "after": after, "batch": pace.rows}
         row = connection.execute(sql.query(query), arguments).fetchone()
-        found, last, is_old = row or (0, None, False)
-        yield found
-        after = last
-        _rest(began, pace, rest if is_old else 0)
+        found, after, is_old = row or (0, 0, False)
+        yield found, pace.took(time.monotonic() - began)
 
 
-def _letters(connection: Connection, before: datetime, pace: Pace, rest: float) -> Iterator[int]:
+def _letters(connection: Connection, before: datetime, pace: Pace) -> Iterator[tuple[int, float]]:
     gone = 1
     while gone:
         began = time.monotonic()
         gone = connection.execute(sql.query("prune_letters"), {"before": before, "batch": pace.rows}).rowcount
-        yield gone
-        _rest(began, pace, rest if gone else 0)
-
-
-def _rest(began: float, pace: Pace, rest: float) -> None:
-    took = time.monotonic() - began
-    pace.took(took)
-    time.sleep(rest * took)
+        yield gone, pace.took(time.monotonic() - began)

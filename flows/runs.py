@@ -53,7 +53,7 @@ STATE_WORDS: dict[str, list[str]] = {
 NATIVE = "native"
 
 
-class RunDelta(Struct, gc=False):
+class RunDelta(Struct, gc=False, omit_defaults=True):
     """What some messages of one workflow add to its row; fields as in `workflow_comms.runs`.
 
     Attributes:
@@ -70,20 +70,20 @@ class RunDelta(Struct, gc=False):
     workflow_namespace: str
     workflow_uid: str
     workflow_name: str
-    named_at: datetime | None
-    run_id: str | None
-    run_id_at: datetime | None
     runtime: str
-    runtime_at: datetime | None
     messages: int
     tool_calls: int
     errors: int
     agents: list[str]
     first_at: datetime
     last_at: datetime
-    words_at: datetime | None
-    last_agent: str | None
-    last_content: str | None
+    named_at: datetime | None = None
+    run_id: str | None = None
+    run_id_at: datetime | None = None
+    runtime_at: datetime | None = None
+    words_at: datetime | None = None
+    last_agent: str | None = None
+    last_content: str | None = None
     said: State | None = None
     said_at: datetime | None = None
     begun_at: datetime | None = None
@@ -159,9 +159,8 @@ def _delta(namespace: str, uid: str, messages: Sequence[Message]) -> RunDelta:
     if words_at is not None:
         last_content, last_agent = _words(words)
     delta = RunDelta(
-        namespace, uid, name or uid, named_at, run_id or None, run_id_at, runtime, runtime_at,
-        len(messages), tool_calls, errors, sorted(agents)[:MOST_AGENTS],
-        first_at, last_at, words_at, last_agent, last_content,
+        namespace, uid, name or uid, runtime, len(messages), tool_calls, errors, sorted(agents)[:MOST_AGENTS],
+        first_at, last_at, named_at, run_id or None, run_id_at, runtime_at, words_at, last_agent, last_content,
     )  # fmt: skip
     if tells:
         for message in messages:
