@@ -49,12 +49,15 @@ class PipeReader:
         """Begin to read."""
         self._thread.start()
 
-    def take(self) -> list[Chunk]:
-        """Return what has come since; never waits."""
+    def take(self, most: int = 4) -> list[Chunk]:
+        """Return the next of what has come since; never waits.
+
+        Args:
+            most: so many pieces of `CHUNK_BYTES` or less.
+        """
         with self._lock:
-            chunks = list(self._chunks)
-            self._chunks.clear()
-            self._waiting = 0
+            chunks = [self._chunks.popleft() for _ in range(min(most, len(self._chunks)))]
+            self._waiting -= sum(len(chunk.data) for chunk in chunks if chunk.kept)
         return chunks
 
     @property

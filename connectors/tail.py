@@ -75,7 +75,7 @@ class FollowedFile:
         mark = self._mark[: len(self._mark) - begun] if begun < len(self._mark) else b""
         return Position(*self._identity, self._offset - begun, self._cutter.number, mark, self.life)
 
-    def read(self, limit: int = 4 * CHUNK_BYTES) -> list[Line]:
+    def read(self, limit: int = CHUNK_BYTES) -> list[Line]:
         """Return the next whole lines, all of one life; none where nothing new is there.
 
         Args:

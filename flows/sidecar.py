@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from connectors.lines import Line, LineCutter
 from connectors.outbox import Outbox
-from connectors.pipe import PipeReader
+from connectors.pipe import Chunk, PipeReader
 from connectors.puback import PublishError
 from connectors.spool import Parcel
 from connectors.tail import FollowedFile
@@ -179,6 +180,8 @@ class Sidecar:
         self._files: list[_File] = []
         self._pipes: list[_Pipe] = []
         self._told: set[str] = set()
+        # Whose lines find no room just now.
+        self._full: set[str] = set()
         # What the stream refuses is noted on the connection's thread.
         self._lock = threading.Lock()
 
@@ -255,10 +258,13 @@ class Sidecar:
             if chunk.kept:
                 self._take(source, source.cutter.feed(chunk.data))
                 continue
-            first = source.cutter.number + 1
-            for number in range(first, first + source.cutter.lose(chunk.data)):
-                self._leave(source.origin, number, counts=True)
+            self._lose(source, chunk)
         return bool(chunks)
+
+    def _lose(self, source: _Pipe, chunk: Chunk) -> None:
+        first = source.cutter.number + 1
+        for number in range(first, first + source.cutter.lose(chunk.data)):
+            self._leave(source.origin, number, counts=True)
 
     def end(self) -> None:
         """Take the last lines, though nothing ends them, once nothing more is written.
@@ -269,6 +275,20 @@ class Sidecar:
             self._take(source, source.file.end())
         for pipe in self._pipes:
             self._take(pipe, pipe.cutter.flush())
+
+    def abandon(self) -> None:
+        """Count what there was no time for; files stay where they were read to, for the next publisher."""
+        self._note_positions()
+        files, self._files = self._files, []
+        for file in files:
+            with suppress(OSError):
+                while lines := file.file.read():
+                    for line in lines:
+                        self._leave(file.origin, line.number, counts=bool(line.data.strip()))
+        for pipe in self._pipes:
+            while chunks := pipe.pipe.take():
+                for chunk in chunks:
+                    self._lose(pipe, chunk)
 
     def guess(self) -> Ending:
         """Return how the run ended as far as the files tell."""
@@ -318,10 +338,13 @@ class Sidecar:
         for place, message in enumerate(messages):
             is_line = counts and place == 0
             parcel = Parcel(message.subject, message.payload, message.message_id, origin, number, is_line)
-            if not self.outbox.add(parcel):
-                self._leave(origin, number, counts=is_line)
-                if origin:
-                    self.say_once(f"the spool is full: lines of {origin} from {number} on are left to backfill")
+            if self.outbox.add(parcel):
+                self._full.discard(origin)
+                continue
+            self._leave(origin, number, counts=is_line)
+            if origin and origin not in self._full:
+                self._full.add(origin)
+                self.say_once(f"the spool is full: lines of {origin} from {number} on are left to backfill")
 
     def _leave(self, origin: str, number: int, *, counts: bool) -> None:
         if counts:
@@ -347,13 +370,16 @@ class Sidecar:
             over: the run has ended, and the next one is another.
         """
         with self._lock:
-            for source in self._files:
-                if (position := source.file.position) is not None and source.reader is not None:
-                    self.ledger.marks[source.key] = Mark(position, source.reader.state)
+            self._note_positions()
             if over:
                 self.ledger.end()
             desk.write(self.ledger)
         self.outbox.checkpoint()
+
+    def _note_positions(self) -> None:
+        for source in self._files:
+            if (position := source.file.position) is not None and source.reader is not None:
+                self.ledger.marks[source.key] = Mark(position, source.reader.state)
 
     def report(self) -> Report:
         """Return what became of the lines."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BREATH_S = 0.005
 # At the end a file may still get what is on its way to it.
 LAST_LOOKS = 2
+LOOK_S = 0.02
 # What is on disk is read to its end, however little time there is to send it.
 READING_S = 2.0
 
@@ -154,8 +155,13 @@ class Station(Struct):
                 time.sleep(BREATH_S if sidecar.outbox.has_enough else 0)
             else:
                 looks += 1
-        sidecar.end()
-        sidecar.finished(until.ending(sidecar.guess()), finished)
+                time.sleep(LOOK_S)
+        if looks == LAST_LOOKS:
+            sidecar.end()
+        ending = until.ending(sidecar.guess())
+        if looks < LAST_LOOKS:
+            sidecar.abandon()
+        sidecar.finished(ending, finished)
         sidecar.outbox.drain(deadline)
         report = sidecar.report()
         sidecar.checkpoint(self.post.desk, over=True)

@@ -357,6 +357,7 @@ def test_a_full_spool_says_which_lines_are_left_and_goes_on(stream: StreamHandle
     first = int(gap[1])
     assert 5 < first < 20
     assert f"the spool is full: lines of implementation-events from {first} on are left to backfill" in sidecar.err
+    assert sidecar.err.count("the spool is full") == 1
     with Sidecar(tmp_path / "sidecar", stream.url, "--codex-events", path) as later:
         wait_for(stream, first - 1)
         assert later.stop() == 0

@@ -168,3 +168,12 @@ def test_a_run_is_another_than_the_one_before(environ: dict[str, str], stream: S
         assert run(environ, "echo", "x").returncode == 0
     ids = [payload["message_id"] for payload in messages(stream) if payload["channel"] == "run"]
     assert len(ids) == len(set(ids)) == 6
+
+
+def test_what_there_was_neither_time_nor_room_for_is_counted(environ: dict[str, str]) -> None:
+    done = run({**environ, "NATS_URL": NOWHERE, "AGENT_COMMS_SPOOL_BYTES": "1000000"}, "--grace", "0", "seq", "300000")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 300_000
+    told = done.stderr.decode()
+    assert "agent-comms: 0 published, 300000 left to backfill\n" in told
+    assert told.count("the spool is full") == 1
