@@ -12,7 +12,7 @@ from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
 from web.previews import LetterPlace
 from web.problems import Problem
 from web.queries import Place, RunRow, Scope
-from web.selection import Selection
+from web.selection import MOST_TERMS, Selection
 from web.terms import terms_of
 
 CHANNELS = (CHANNEL_RUN, CHANNEL_GENERAL)
@@ -137,8 +137,8 @@ def _terms(name: str) -> tuple[str, ...]:
     if not terms:
         message = f"{name} holds no word to look for."
         raise Problem(message, name)
-    if len(terms) > MOST_WORDS:
-        message = f"{name} holds too many words: it may hold {MOST_WORDS}."
+    if len(terms) > MOST_TERMS:
+        message = f"{name} holds too many words: it may hold {MOST_TERMS}."
         raise Problem(message, name)
     return terms
 

@@ -13,6 +13,7 @@ from web.terms import patterns
 
 # Slots: a message fits whose block has all the slots of at least one list of each clause.
 Clause = list[list[int]]
+MOST_TERMS = 16
 Direction = Literal["before", "after"]
 
 
@@ -66,9 +67,8 @@ class Selection(Struct, frozen=True):
 
     def arguments(self) -> dict[str, object]:
         """Return the arguments of the queries that take a selection."""
-        ways = patterns(self.terms) if self.terms else []
-        # Six at most: as typed, composed, decomposed; and each once more as JSON.
-        like = {f"like_{number}": ways[number] if number < len(ways) else None for number in range(6)}
+        like: dict[str, object] = {f"like_{number}": patterns(term) for number, term in enumerate(self.terms)}
+        like |= {f"like_{number}": None for number in range(len(self.terms), MOST_TERMS)}
         return {
             "channels": self.channels,
             "channel": self.scope.channel,
@@ -81,6 +81,7 @@ class Selection(Struct, frozen=True):
             "repository": self.repository,
             "issue": self.issue,
             "branch": self.branch,
+            "words": bool(self.terms),
             **like,
         }
 

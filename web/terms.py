@@ -18,6 +18,9 @@ from web.grams import fold, texts
 AROUND = 60
 MOST_PLACES = 5
 
+_CAPITALS = re.compile("[A-Z]+")
+# Those that mean something in a pattern.
+_SIGNS = re.compile(r"[\\%_]")
 _TERM = re.compile(r'"([^"]*)"|(\S+)')
 
 
@@ -47,15 +50,17 @@ def terms_of(query: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(term for term in map(str.strip, found) if term))
 
 
-def patterns(terms: tuple[str, ...]) -> list[list[str]]:
-    """Return LIKE patterns in lists: what Postgres calls `lower` of a message fits all of at least one list.
+def patterns(term: str) -> list[str]:
+    """Return LIKE patterns: what Postgres calls `lower` of a message that holds the term is like one of them.
 
-    A message that fits may still hold not all terms: Postgres may know less of case than we do.
+    Not all of which it is true hold the term: Postgres compares no accents.
     """
-    forms = [*zip(*map(_forms, terms), strict=True)]
+    # Postgres may know small letters of ASCII only, by its locale.
+    cases = (fold, _same, str.upper, str.title) if not term.isascii() else (fold,)
+    found = [_ascii_lower(case(form)) for form in _forms(term) for case in cases]
     # In `attrs` the text stands as JSON.
-    forms += [tuple(json.dumps(term, ensure_ascii=False)[1:-1] for term in form) for form in forms]
-    return [[_pattern(term) for term in form] for form in dict.fromkeys(forms)]
+    found += [json.dumps(form, ensure_ascii=False)[1:-1] for form in found]
+    return [f"%{_SIGNS.sub(_escaped, form)}%" for form in dict.fromkeys(found)]
 
 
 def matches(event: Event, terms: tuple[str, ...]) -> list[Match] | None:
@@ -92,13 +97,13 @@ def _match(field: str, text: str, start: int, end: int) -> Match:
     return Match(field, start, end, text[before:start], text[start:end], text[end:after])
 
 
-def _pattern(term: str) -> str:
-    return f"%{''.join(map(_character, fold(term)))}%"
+def _same(text: str) -> str:
+    return text
 
 
-def _character(character: str) -> str:
-    if character in "\\%_":
-        return f"\\{character}"
-    # Whether Postgres knows the small letter depends on its locale, so any letter fits there.
-    has_case = not character.isascii() and (character.lower() != character or character.upper() != character)
-    return "_" if has_case else character
+def _ascii_lower(text: str) -> str:
+    return _CAPITALS.sub(lambda found: found[0].lower(), text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"

@@ -34,10 +34,19 @@ FROM (
     OFFSET 0
 ) AS fitting
 CROSS JOIN LATERAL (SELECT lower(concat(content, E'\n', attrs ->> 'tool')) AS words OFFSET 0) AS said
-WHERE %(like_0)s::text[] IS NULL
-   OR words LIKE ALL (%(like_0)s::text[])
-   OR (%(like_1)s::text[] IS NOT NULL AND words LIKE ALL (%(like_1)s::text[]))
-   OR (%(like_2)s::text[] IS NOT NULL AND words LIKE ALL (%(like_2)s::text[]))
-   OR (%(like_3)s::text[] IS NOT NULL AND words LIKE ALL (%(like_3)s::text[]))
-   OR (%(like_4)s::text[] IS NOT NULL AND words LIKE ALL (%(like_4)s::text[]))
-   OR (%(like_5)s::text[] IS NOT NULL AND words LIKE ALL (%(like_5)s::text[]))
+WHERE (%(like_0)s::text[] IS NULL OR words LIKE ANY (%(like_0)s::text[]))
+  AND (%(like_1)s::text[] IS NULL OR words LIKE ANY (%(like_1)s::text[]))
+  AND (%(like_2)s::text[] IS NULL OR words LIKE ANY (%(like_2)s::text[]))
+  AND (%(like_3)s::text[] IS NULL OR words LIKE ANY (%(like_3)s::text[]))
+  AND (%(like_4)s::text[] IS NULL OR words LIKE ANY (%(like_4)s::text[]))
+  AND (%(like_5)s::text[] IS NULL OR words LIKE ANY (%(like_5)s::text[]))
+  AND (%(like_6)s::text[] IS NULL OR words LIKE ANY (%(like_6)s::text[]))
+  AND (%(like_7)s::text[] IS NULL OR words LIKE ANY (%(like_7)s::text[]))
+  AND (%(like_8)s::text[] IS NULL OR words LIKE ANY (%(like_8)s::text[]))
+  AND (%(like_9)s::text[] IS NULL OR words LIKE ANY (%(like_9)s::text[]))
+  AND (%(like_10)s::text[] IS NULL OR words LIKE ANY (%(like_10)s::text[]))
+  AND (%(like_11)s::text[] IS NULL OR words LIKE ANY (%(like_11)s::text[]))
+  AND (%(like_12)s::text[] IS NULL OR words LIKE ANY (%(like_12)s::text[]))
+  AND (%(like_13)s::text[] IS NULL OR words LIKE ANY (%(like_13)s::text[]))
+  AND (%(like_14)s::text[] IS NULL OR words LIKE ANY (%(like_14)s::text[]))
+  AND (%(like_15)s::text[] IS NULL OR words LIKE ANY (%(like_15)s::text[]))
