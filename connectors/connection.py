@@ -115,6 +115,8 @@ class NatsConnection:
         self._thread = threading.Thread(target=self._serve, name=f"nats:{options.name}", daemon=True)
         self._client = TolerantClient()
         self._last_error = ""
+        # That the server refused us says more than that it then cut the line, which may be all that a later try hears.
+        self._refusal = ""
         self._established = False
         self._closing = False
         self._failures = 0
@@ -166,7 +168,7 @@ class NatsConnection:
             self._wait_for(self.submit(self._connect(wait=wait)), unless)
         except (NatsError, OSError) as error:
             self.close()
-            raise NatsUnavailable(self._last_error or str(error)) from error
+            raise NatsUnavailable(self._refusal or self._last_error or str(error)) from error
         except BaseException:
             self.close()
             raise
@@ -204,6 +206,8 @@ class NatsConnection:
         if text != self._last_error:
             log.warning("nats: %s", text)
         self._last_error = text
+        if "authorization" in text.lower():
+            self._refusal = text
         if not self.is_connected:
             self._failures += 1
             self._client.options["reconnect_time_wait"] = self._backoff()
