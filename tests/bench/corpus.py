@@ -12,6 +12,7 @@ import msgspec
 from tests.bench.streams import SUSPICIOUS, kind_at, size_at
 
 RUNS = 50
+MANY_RUNS = 5_000
 PLAIN_BYTES = 400
 # Of text: escaped, and with its envelope, it is a payload of about 1 MB, which is still allowed.
 LARGE_BYTES = 940_000
@@ -36,13 +37,18 @@ class Published:
 Corpus: TypeAlias = Callable[[int], Published]
 
 
-def plain(number: int) -> Published:
+def plain(number: int, runs: int = RUNS) -> Published:
     """Return a message of 400 bytes in the canonical spelling, of one of some runs."""
     kind = ("message", "tool_call", "tool_result", "message")[number % 4]
     said = f"step {number}: read the file and ran the tests; "
-    short = _payload(number, kind, {"content": said, "attrs": {"turn": number % 7}})
+    short = _payload(number, kind, {"content": said, "attrs": {"turn": number % 7}}, runs)
     missing = PLAIN_BYTES - len(short.payload)
-    return _payload(number, kind, {"content": said + "x" * missing, "attrs": {"turn": number % 7}})
+    return _payload(number, kind, {"content": said + "x" * missing, "attrs": {"turn": number % 7}}, runs)
+
+
+def spread(number: int) -> Published:
+    """Return a message of 400 bytes, of one of many runs."""
+    return plain(number, MANY_RUNS)
 
 
 def realistic(number: int) -> Published:
@@ -85,8 +91,8 @@ def with_secret(corpus: Corpus) -> Corpus:
     return leaky
 
 
-def _payload(number: int, kind: str, said: dict[str, object]) -> Published:
-    run, agent = number % RUNS, _AGENTS[number % len(_AGENTS)]
+def _payload(number: int, kind: str, said: dict[str, object], runs: int = RUNS) -> Published:
+    run, agent = number % runs, _AGENTS[number % len(_AGENTS)]
     payload = {
         "message_id": f"bench-{number:08}",
         "workflow_uid": f"0d9a1c0e-{run:04}",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tests.bench.bench import Bench
 from tests.bench.catchup import CatchUp, catch_up
-from tests.bench.corpus import large, mixed, plain
+from tests.bench.corpus import MANY_RUNS, large, mixed, spread
 from tests.bench.figure import Figure, Results
 
 
@@ -22,10 +22,10 @@ class Drained:
 
 
 def measure(bench: Bench) -> Results:
-    """Drain small messages, the same with one of 1 MB in 5,000, and large ones in a row."""
+    """Drain small messages of many runs, the same of some runs with one of 1 MB in 5,000, and large ones in a row."""
     results = {}
     for corpus, load, full in (
-        (plain, "messages of 400 bytes", 300_000),
+        (spread, f"messages of 400 bytes, {MANY_RUNS:,} runs", 1_000_000),
         (mixed, "messages, of 5,000 one with 1 MB", 1_000_000),
         (large, "messages of 1 MB in a row", 400),
     ):
