@@ -30,7 +30,7 @@ STATUS_WITHOUT_CONTENT = "status update"
 # The longest Kubernetes name has 253 characters; longer keys would not fit an index.
 MAX_NAME = 256
 # Set by us alone: what a payload puts there would pass for our word.
-RESERVED_ATTRS = frozenset({"claimed", "identity", "redacted", "timestamp_given", "role_given", "forged"})
+RESERVED_ATTRS = frozenset({"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged"})
 
 
 class Identity(Struct, frozen=True, gc=False):
@@ -104,14 +104,14 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         workflow_uid=who.uid,
         workflow_name=who.name,
         workflow_namespace=who.namespace,
-        run_id=claim.run_id and _name("run_id", claim.run_id),
-        step_id=claim.step_id and _name("step_id", claim.step_id),
+        run_id=_run_id(claim.run_id),
+        step_id=_word(claim.step_id),
         agent_id=who.agent,
         role=claim.role if claim.role in ROLES else default_role(who.kind),
         kind=who.kind,
         timestamp=given or message.delivery().stored_time,
         channel=subject.channel,
-        stage=claim.stage and _name("stage", claim.stage),
+        stage=_word(claim.stage),
         content=content,
         attrs=_attrs(subject, claim, who, usable_time=given is not None),
         dedupe_key=_key(claim, who, given, content, message),
@@ -201,6 +201,11 @@ def _name(field: str, text: str | None) -> str | None:
     return text
 
 
+def _run_id(text: str | None) -> str | None:
+    """Return a run's id; None for one that is too long for an index, which is only one of a run's names."""
+    return text if text and len(text) <= MAX_NAME and not text.isspace() else None
+
+
 def _content(kind: str, claim: Claim) -> str:
     for text in (claim.content, claim.status, claim.error):
         if _word(text):
@@ -259,6 +264,8 @@ def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) 
         attrs["timestamp_given"] = claim.timestamp
     if claim.role and claim.role not in ROLES:
         attrs["role_given"] = claim.role
+    if claim.run_id and len(claim.run_id) > MAX_NAME:
+        attrs["run_id_given"] = claim.run_id
     return attrs
 
 
