@@ -81,7 +81,6 @@ class Selection(Struct, frozen=True):
             "repository": self.repository,
             "issue": self.issue,
             "branch": self.branch,
-            "words": bool(self.terms),
             **like,
         }
 

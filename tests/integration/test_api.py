@@ -3,16 +3,16 @@
 import itertools
 import json
 import socket
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPConnection, HTTPResponse
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from connectors.loopback import HOST
+from tests.asking import ask, contents, get, refused
 from tests.servers import PostgresServer, fresh_database
 from tests.waiting import wait_until
 from tests.watcher import Watcher
@@ -28,35 +28,6 @@ NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 @pytest.fixture
 def web(shared_web: WebServer) -> WebServer:
     return shared_web
-
-
-def ask(
-    web: WebServer, path: str, method: str = "GET", headers: dict[str, str] | None = None, **query: Any
-) -> tuple[HTTPResponse, bytes]:
-    with closing(HTTPConnection(HOST, web.port, timeout=10)) as connection:
-        connection.request(method, f"{path}?{urlencode(query)}" if query else path, headers=headers or {})
-        response = connection.getresponse()
-        return response, response.read()
-
-
-def get(web: WebServer, path: str, **query: Any) -> Any:
-    response, body = ask(web, path, **query)
-    assert response.status == 200, body
-    assert response.headers["Content-Type"] == "application/json"
-    return json.loads(body)
-
-
-def refused(answer: tuple[HTTPResponse, bytes]) -> dict[str, Any]:
-    response, body = answer
-    assert response.headers["Content-Type"] == "application/problem+json"
-    problem: dict[str, Any] = json.loads(body)
-    assert problem["status"] == response.status
-    assert problem["error"]
-    return problem
-
-
-def contents(page: dict[str, Any]) -> list[str]:
-    return [message["content"] for message in page["messages"]]
 
 
 def test_messages_come_in_reading_order_whatever_the_order_of_their_arrival(web: WebServer, writer: Writer) -> None:

@@ -1,0 +1,167 @@
+"""What the API gives of runs and of dead letters."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.asking import ask, get, refused
+from tests.webserver import WebServer
+from tests.writers import Writer
+
+RUNS = "/api/agents/runs"
+LETTERS = "/api/agents/dead-letters"
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def web(shared_web: WebServer) -> WebServer:
+    return shared_web
+
+
+def names(web: WebServer, **query: Any) -> list[str]:
+    return [run["workflow_uid"] for run in get(web, RUNS, **query)["runs"]]
+
+
+def test_runs_are_filtered_by_agent_and_by_when_they_were_active(web: WebServer, writer: Writer) -> None:
+    for hour in range(4):
+        writer.say("x", run=f"run-{hour}", timestamp=NOON + timedelta(hours=hour), agent_id=f"agent-{hour % 2}")
+    assert names(web, agentId="agent-1") == ["run-3", "run-1"]
+    assert names(web, agentId="agent") == []
+    assert names(web, since="2026-05-04T13:00:00Z", until="2026-05-04T15:00:00Z") == ["run-2", "run-1"]
+    assert names(web, agentId="agent-0", until="2026-05-04T14:00:00Z") == ["run-0"]
+    assert names(web, state="stale", since="2026-05-04T14:00:00Z") == ["run-3", "run-2"]
+    assert names(web, state="running", since="2026-05-04T14:00:00Z") == []
+
+
+def test_text_of_runs_is_found_in_any_case_and_script(web: WebServer, writer: Writer) -> None:
+    writer.say("ОШИБКА соединения", run="a")
+    writer.say("数据库连接错误", run="b")
+    assert names(web, q="ошибка") == ["a"]
+    assert names(web, q="连接") == ["b"]
+    assert names(web, q="%") == []
+
+
+@pytest.mark.parametrize("path", [RUNS, f"{RUNS}/x", LETTERS])
+@pytest.mark.parametrize("query", ["agent=x", "runId=x", "channel=run", "limit=1&limit=2", "workflownamespace=x"])
+def test_a_parameter_that_is_none_is_named(web: WebServer, path: str, query: str) -> None:
+    problem = refused(ask(web, f"{path}?{query}"))
+    assert (problem["status"], problem["parameter"]) == (400, query.partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(RUNS, "since"), (RUNS, "until"), (LETTERS, "since"), (LETTERS, "replayed")]
+)
+def test_a_wrong_value_is_named(web: WebServer, path: str, name: str) -> None:
+    assert refused(ask(web, f"{path}?{name}=x"))["parameter"] == name
+
+
+def test_one_run_says_what_it_comes_to(web: WebServer, writer: Writer) -> None:
+    writer.say("run-started", kind="status", attrs={"status": "started"}, timestamp=NOON)
+    writer.say("a", "b", agent_id="executor", timestamp=NOON + timedelta(minutes=1))
+    writer.say("c", agent_id="executor", timestamp=NOON + timedelta(minutes=2), attrs={"source": "backfill"})
+    for thread, minute, used in (("t1", 3, 10), ("t1", 4, 25), ("t2", 3, 100)):
+        usage = {"input_tokens": used, "output_tokens": 1, "note": "x", "odd_tokens": "many", "huge_tokens": 10**40}
+        attrs = {"thread_id": thread, "usage": usage, "event_type": "turn.completed", "source": "live"}
+        writer.say("Turn completed", kind="status", attrs=attrs, timestamp=NOON + timedelta(minutes=minute))
+    writer.say("done", kind="status", attrs={"status": "succeeded"}, timestamp=NOON + timedelta(minutes=10))
+    writer.say("claimed", channel="general")
+    run = get(web, f"{RUNS}/run-1")
+    assert run["duration_seconds"] == 600
+    assert run["tokens"] == {"input_tokens": 125, "output_tokens": 2}
+    assert run["sources"] == {"live": 7, "backfilled": 1}
+    voices = [(voice["agent_id"], voice["kind"], voice["messages"], voice["backfilled"]) for voice in run["voices"]]
+    assert voices == [("planner", "status", 5, 0), ("executor", "message", 3, 1)]
+    assert run["reconciliation"] is None
+    assert (run["state"], run["messages"], run["pruned"]) == ("succeeded", 8, 0)
+
+
+def test_one_run_says_what_became_of_its_reconciliation(web: WebServer, writer: Writer) -> None:
+    writer.say("a")
+    with psycopg.connect(web.database) as connection:
+        connection.execute(
+            """
+            INSERT INTO workflow_comms.reconcile_queue
+                (workflow_namespace, workflow_uid, workflow_name, payload, state, attempts, report)
+            VALUES ('agents', 'run-1', 'run-1', '{}', 'done', 2, '{"inserted": 3}')
+            """
+        )
+    try:
+        run = get(web, f"{RUNS}/run-1")
+        told = run["reconciliation"]
+        assert (told["state"], told["attempts"], told["report"]) == ("done", 2, {"inserted": 3})
+        assert run["tokens"] is None
+    finally:
+        with psycopg.connect(web.database) as connection:
+            connection.execute("DELETE FROM workflow_comms.reconcile_queue")
+
+
+@pytest.fixture
+def letters(web: WebServer) -> None:
+    """Put dead letters away, as the flow does."""
+    with psycopg.connect(web.database) as connection:
+        connection.execute("TRUNCATE workflow_comms.dead_letters")
+        for number in range(5):
+            connection.execute(
+                """
+                INSERT INTO workflow_comms.dead_letters
+                    (stream_seq, subject, headers, payload, reason, detail, dedupe_key, first_seen_at, replayed_at)
+                VALUES (%(number)s, %(subject)s, '{"Nats-Msg-Id": "x"}', %(payload)s, %(reason)s, 'why', %(key)s,
+                    %(at)s, %(replayed)s)
+                """,
+                {
+                    "number": number,
+                    "subject": f"workflow.agents.run-{number % 2}_.uid.agent.a.message",
+                    "payload": b"\xff\x00" + b"x" * 5_000,
+                    "reason": "not_json" if number else "too_large",
+                    "key": str(number),
+                    # Two at the same time, so that a cursor by time alone would lose one.
+                    "at": NOON + timedelta(hours=number // 2),
+                    "replayed": NOON if number == 4 else None,
+                },
+            )
+
+
+def seen(page: dict[str, Any]) -> list[int]:
+    return [letter["stream_seq"] for letter in page["dead_letters"]]
+
+
+@pytest.mark.usefixtures("letters")
+def test_dead_letters_are_listed_newest_first_with_no_more_than_the_beginning_of_their_payload(web: WebServer) -> None:
+    page = get(web, LETTERS)
+    assert (seen(page), page["next"]) == ([3, 2, 1, 0], None)
+    letter = page["dead_letters"][0]
+    assert (letter["reason"], letter["detail"], letter["headers"]) == ("not_json", "why", {"Nats-Msg-Id": "x"})
+    assert (letter["size"], letter["preview"]) == (5_002, "\ufffd\0" + "x" * 1_022)
+    assert "payload" not in letter
+
+
+@pytest.mark.usefixtures("letters")
+def test_dead_letters_are_filtered_and_paged(web: WebServer) -> None:
+    assert seen(get(web, LETTERS, replayed="1")) == [4, 3, 2, 1, 0]
+    assert seen(get(web, LETTERS, reason="too_large")) == [0]
+    assert seen(get(web, LETTERS, subject="workflow.agents.run-1_")) == [3, 1]
+    assert seen(get(web, LETTERS, subject="workflow%")) == []
+    assert seen(get(web, LETTERS, since="2026-05-04T13:00:00Z")) == [3, 2]
+    assert seen(get(web, LETTERS, until="2026-05-04T13:00:00Z")) == [1, 0]
+    page = get(web, LETTERS, limit=1)
+    found = seen(page)
+    while page["next"]:
+        page = get(web, page["next"])
+        found += seen(page)
+    assert found == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("before", ["x", "2026-05-04T12:00:00Z,1", "2026-05-04T12:00:00Z,1,x", "x,1,x"])
+def test_a_place_among_dead_letters_is_taken_from_the_list(web: WebServer, before: str) -> None:
+    problem = refused(ask(web, LETTERS, before=before))
+    assert (problem["status"], problem["parameter"]) == (400, "before")
+
+
+def test_dead_letters_are_only_read_here(web: WebServer) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        response, body = ask(web, LETTERS, method, headers={"Content-Type": "application/json"})
+        assert response.status == 405, body
+        assert json.loads(body)["error"]
