@@ -90,6 +90,11 @@ class Objects:
         """The bucket's name; empty for a folder."""
         return "" if self.is_local else urlsplit(self.root).netloc
 
+    @property
+    def prefix(self) -> str:
+        """What keys in the bucket begin with, and keys below the root don't; empty for a folder."""
+        return "" if self.is_local else urlsplit(self.root).path.strip("/")
+
     def location(self, key: str) -> str:
         """Return what an object is called by anybody, whatever the root."""
         if self.is_local:

@@ -96,6 +96,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_redact_file: Annotated[
         Path | None, setting("Flow: further credentials to redact, TOML: `[[pattern]]` with `kind` and `regex`.")
     ] = None
+    agent_comms_artifacts: Annotated[
+        str | None, setting("Backfill: where finished runs leave their artifacts: a folder, or `s3://bucket/prefix`.")
+    ] = None
+    agent_comms_artifact_bytes: Annotated[Count, setting("Backfill: how much an artifact may unpack to, in bytes.")] = (
+        8_589_934_592
+    )
     agent_comms_retention_days: Annotated[Count, setting("Prune: how long messages are kept, in days.")] = 90
     agent_comms_stale_minutes: Annotated[
         Count, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")

@@ -1,0 +1,238 @@
+"""Processes that work through tasks and hand on what they find, while somebody else uses it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Generic, Protocol, TypeVar
+
+from connectors.launch import die_with_parent
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+# What is found and not yet taken, of all processes together.
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+# Those who wait for the same cores and disks go first.
+NICENESS = 5
+_WAIT_S = 0.02
+_DONE = b""
+
+
+class Work(Protocol[T_contra]):
+    """What is done with a task: it yields what it finds, never empty. It has to be picklable."""
+
+    def __call__(self, task: T_contra, /) -> Iterator[bytes]:
+        """Work on a task."""
+
+
+class Workers(Protocol):
+    """Whoever works through tasks."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything has been found and taken."""
+
+    def take(self, most_bytes: int) -> list[bytes]:
+        """Return what is found next, about so many bytes of it."""
+
+    def close(self) -> None:
+        """End, whatever is left to do."""
+
+
+class Alone(Generic[T]):
+    """Works through tasks in this process, a little at each call.
+
+    Args:
+        work: done with each task.
+        tasks: in their order.
+    """
+
+    def __init__(self, work: Work[T], tasks: Iterable[T]) -> None:
+        self._found = (found for task in tasks for found in work(task))
+        self.is_done = False
+
+    def take(self, most_bytes: int) -> list[bytes]:
+        """Return what is found next, about so many bytes of it."""
+        taken: list[bytes] = []
+        for found in self._found:
+            taken.append(found)
+            most_bytes -= len(found)
+            if most_bytes <= 0:
+                return taken
+        self.is_done = True
+        return taken
+
+    def close(self) -> None:
+        """End, whatever is left to do."""
+        self._found.close()
+
+
+class Crew(Generic[T]):
+    """Works through tasks in several processes.
+
+    Each ends with this one, however it ends. What is found in a task comes in its order; between tasks there
+    is none. Where a process dies, the tasks that it had are begun again by another one, each by itself; the one
+    that kills this one too is lost.
+
+    Args:
+        work: done with each task, in another process.
+        bundles: tasks; those of a bundle are given to a process at once.
+        processes: how many.
+        lost: returns what is handed on in place of a lost task's end.
+    """
+
+    def __init__(
+        self, work: Work[T], bundles: Iterable[Sequence[T]], processes: int, lost: Callable[[T], Iterable[bytes]]
+    ) -> None:
+        self._work = work
+        self._bundles = deque(bundles)
+        self._lost = lost
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._closing = False
+        self._processes: set[_Process[T]] = set()
+        self._hands = [
+            threading.Thread(target=self._keep_busy, name=f"crew-{number}", daemon=True) for number in range(processes)
+        ]
+        self._failure: BaseException | None = None
+        for hand in self._hands:
+            hand.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything has been found and taken."""
+        with self._changed:
+            if self._failure is not None:
+                message = "a process can't be started"
+                raise RuntimeError(message) from self._failure
+            return not self._waiting and not any(hand.is_alive() for hand in self._hands)
+
+    def take(self, most_bytes: int) -> list[bytes]:
+        """Return what has been found, about so many bytes of it; waits a moment where there is nothing."""
+        taken: list[bytes] = []
+        with self._changed:
+            if not self._waiting:
+                self._changed.wait(_WAIT_S)
+            while self._waiting and most_bytes > 0:
+                taken.append(self._waiting.popleft())
+                most_bytes -= len(taken[-1])
+                self._waiting_bytes -= len(taken[-1])
+            self._changed.notify_all()
+        return taken
+
+    def close(self) -> None:
+        """End, whatever is left to do."""
+        with self._changed:
+            self._closing = True
+            for process in self._processes:
+                process.kill()
+            self._changed.notify_all()
+        for hand in self._hands:
+            hand.join()
+
+    def _keep_busy(self) -> None:
+        """Have one process at a time work on one bundle after the other."""
+        process: _Process[T] | None = None
+        try:
+            while (bundle := self._next_bundle()) is not None:
+                process = process or self._begin()
+                if not self._work_on(process, bundle):
+                    self._end(process)
+                    process = None
+        except BaseException as error:  # it is raised again where somebody sees it
+            with self._changed:
+                self._failure = error
+        finally:
+            if process is not None:
+                self._end(process)
+
+    def _begin(self) -> "_Process[T]":
+        process = _Process(self._work)
+        with self._changed:
+            self._processes.add(process)
+        return process
+
+    def _end(self, process: "_Process[T]") -> None:
+        with self._changed:
+            self._processes.discard(process)
+        process.end()
+
+    def _next_bundle(self) -> Sequence[T] | None:
+        with self._changed:
+            return self._bundles.popleft() if self._bundles and not self._closing else None
+
+    def _work_on(self, process: "_Process[T]", bundle: Sequence[T]) -> bool:
+        """Return whether the process has survived it."""
+        try:
+            for found in process.work_on(bundle):
+                if not self._put(found):
+                    return False
+        except (EOFError, OSError):
+            if len(bundle) == 1:
+                for found in self._lost(bundle[0]):
+                    self._put(found)
+            with self._changed:
+                self._bundles.extendleft([task] for task in reversed(bundle if len(bundle) > 1 else []))
+            return False
+        return True
+
+    def _put(self, found: bytes) -> bool:
+        """Keep what was found, once there is room; returns whether anybody still wants it."""
+        with self._changed:
+            while self._waiting_bytes > MAX_WAITING_BYTES and not self._closing:
+                self._changed.wait()
+            self._waiting.append(found)
+            self._waiting_bytes += len(found)
+            self._changed.notify_all()
+            return not self._closing
+
+
+class _Process(Generic[T]):
+    """A process that works."""
+
+    def __init__(self, work: Work[T]) -> None:
+        # A fork would take this process's threads' locks with it, and its connections.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(work, other, os.getpid()), daemon=True)
+        self._process.start()
+        other.close()
+
+    def work_on(self, bundle: Sequence[T]) -> Iterator[bytes]:
+        """Yield what it finds.
+
+        Raises:
+            EOFError, OSError: it has died.
+        """
+        self._pipe.send(bundle)
+        while (found := self._pipe.recv_bytes()) != _DONE:
+            yield found
+
+    def kill(self) -> None:
+        """Have it end, at work or not."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """End it, and forget it."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+def _serve(work: Work[T], pipe: Connection, parent: int) -> None:
+    """Work on what comes through a pipe until nothing comes any more."""
+    die_with_parent(parent, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            for task in pipe.recv():
+                for found in work(task):
+                    pipe.send_bytes(found)
+            pipe.send_bytes(_DONE)

@@ -1,0 +1,359 @@
+"""The batch flow: from the artifacts of finished runs to Postgres, what is missing there and nothing else.
+
+    python -m bytewax.run flows.backfill
+
+Reads what AGENT_COMMS_ARTIFACTS names, of everything that has changed since it was read last.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import bytewax.operators as op
+import msgspec
+import psycopg
+from bytewax.dataflow import Dataflow
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.testing import run_main
+from msgspec import Struct
+
+from connectors.archive import Limits
+from connectors.artifacts import ArtifactSource
+from connectors.crew import Alone, Crew, Workers
+from connectors.delivery import JetStreamMessage
+from connectors.objects import ObjectError, Objects
+from flows import logs, sheet
+from flows.catalog import Catalog, Listed
+from flows.database import conninfo
+from flows.message import Message
+from flows.missing import Comparison, Missing, Step
+from flows.normalize import normalize
+from flows.patience import insist
+from flows.payload import PayloadError, compose
+from flows.recovery import Recovery, now, recoveries
+from flows.redact import redactor_of
+from flows.settings import SettingError, Settings
+from flows.sheet import Found, Over, Read, Sheet, SheetReader, Task
+from flows.shelf import Recovered, Shelf
+from flows.spelling import Claim
+from flows.stock import Stock
+from flows.storage import ready
+
+# Reading in processes of its own is worth their start from so many bytes on, as they are stored.
+WORTH_PROCESSES_BYTES = 4 * 1024 * 1024
+BUNDLE_BYTES = 512 * 1024
+BUNDLE_RUNS = 64
+# Runs that the database is asked about at once.
+PAGE = 500
+PATIENCE = timedelta(minutes=2)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_decode_claim = msgspec.json.Decoder(Claim).decode
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How to go about it.
+
+    Attributes:
+        processes: how many read; 0 for none beside this one.
+        again: read what has not changed since it was read last, too.
+        dry_run: find out what is missing, and store nothing.
+        keep_other_lines: make messages of lines that are no events, too.
+        is_patient: leave an attempt's log alone while its events may still come.
+        patience: how long an absent Postgres is waited for.
+    """
+
+    processes: int = len(os.sched_getaffinity(0))
+    again: bool = False
+    dry_run: bool = False
+    keep_other_lines: bool = False
+    is_patient: bool = False
+    patience: timedelta = PATIENCE
+
+
+class Progress(Struct):
+    """How far a backfill is.
+
+    Attributes:
+        runs: that there is anything to do about.
+        bytes: of their artifacts that are to be read, as they are stored.
+        unchanged: runs of which nothing has changed.
+    """
+
+    runs: int = 0
+    bytes: int = 0
+    unchanged: int = 0
+    done_runs: int = 0
+    done_bytes: int = 0
+    lines: int = 0
+    rows: int = 0
+
+
+class Backfill:
+    """Recovers runs from their artifacts.
+
+    Args:
+        settings: the environment.
+        objects: under the root.
+        options: how to go about it.
+        watch: called now and then with how far it is.
+        done: called with each run once it is over.
+
+    Delivery: each message of the artifacts is stored once, whoever else stores it, and an artifact counts as
+    read once all of its messages are. It can be killed at any moment, and begins again with what it
+    has not finished.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        objects: Objects,
+        options: Options,
+        *,
+        watch: Callable[[Progress], None] = lambda _: None,
+        done: Callable[[Recovery], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._objects = objects
+        self._options = options
+        self._watch = watch
+        self._done = done
+        self._database = conninfo(settings, "agent-comms-backfill")
+        self._redactor = redactor_of(settings)
+        self.runs: dict[int, Recovery] = {}
+        self.progress = Progress()
+        self._stopped = False
+        self.failure: Exception | None = None
+        self._stock = Stock(self._database)
+        self._comparison = Comparison(self._stock, self.runs)
+        self._shelf = Shelf(
+            self._database, self._redactor, self.runs, self._settled, patience=options.patience, dry_run=options.dry_run
+        )
+
+    def stop(self) -> None:
+        """End soon: what has been taken is stored."""
+        self._stopped = True
+
+    def prepare(self, listed: Sequence[Listed]) -> None:
+        """Find out what there is to do.
+
+        Raises:
+            psycopg.Error: the database doesn't tell what was done before.
+        """
+        again, is_patient = self._options.again, self._options.is_patient
+        with psycopg.connect(self._database, autocommit=True) as connection:
+            for first in range(0, len(listed), PAGE):
+                page = listed[first : first + PAGE]
+                for run in recoveries(connection, page, first, again=again, is_patient=is_patient):
+                    self._take(run)
+        self._watch(self.progress)
+
+    def _take(self, run: Recovery) -> None:
+        if run.is_gone:
+            run.leave_alone(now())
+            self._done(run)
+        elif run.is_to_do:
+            self.runs[run.number] = run
+            self.progress.runs += 1
+            self.progress.bytes += run.task.size
+        else:
+            self.progress.unchanged += 1
+
+    def flow(self) -> Dataflow:
+        """Return the dataflow: what is in the artifacts, what of it is missing, and that stored."""
+        flow = Dataflow("backfill")
+        found = op.input("read", flow, ArtifactSource(self._workers, sheet.decode, lambda: self._stopped))
+        steps = op.flat_map_batch("missing", found, self._missing)
+        messages = op.flat_map_batch("normalize", steps, self._normalize)
+        redacted = op.flat_map_batch("redact", messages, self._redact)
+        rows = op.flat_map_batch("encode", redacted, _encode)
+        op.output("store", rows, _Sink(self))
+        return flow
+
+    def run(self) -> None:
+        """Do it all in this process, whose Bytewax needs no more.
+
+        Raises:
+            Exception: why it could not be done to the end.
+        """
+        run_main(self.flow())  # type: ignore[no-untyped-call]
+        if self.failure is not None:
+            raise self.failure
+
+    def _workers(self) -> Workers:
+        settings, options = self._settings, self._options
+        limits = Limits(bytes=settings.agent_comms_artifact_bytes)
+        reader = SheetReader(
+            self._objects, settings.agent_comms_max_message_bytes, limits, keep_other_lines=options.keep_other_lines
+        )
+        tasks = [run.task for run in self.runs.values()]
+        if not options.processes or self.progress.bytes < WORTH_PROCESSES_BYTES:
+            return Alone(reader, tasks)
+        return Crew(reader, list(_bundles(tasks)), options.processes, _lost)
+
+    def _missing(self, found: list[Found]) -> list[Step]:
+        for each in found:
+            self._note(each)
+        steps = self._guard(lambda: self._ask(found))
+        self._watch(self.progress)
+        return steps or []
+
+    def _ask(self, found: list[Found]) -> list[Step]:
+        return insist(lambda: self._comparison.missing(found), self._options.patience, self._stock.close)
+
+    def _note(self, found: Found) -> None:
+        progress = self.progress
+        if isinstance(found, Sheet):
+            progress.rows += len(found.keys)
+        elif isinstance(found, Read):
+            progress.lines += found.lines
+        elif isinstance(found, Over):
+            progress.done_bytes += self.runs[found.run].task.size
+
+    def _normalize(self, steps: list[Step]) -> list[Recovered | Over]:
+        recovered: list[Recovered | Over] = []
+        for step in steps:
+            if isinstance(step, Over):
+                recovered.append(step)
+                continue
+            run = self.runs[step.run]
+            message = message_of(step, run, self._settings)
+            if message is None:
+                run.tallies[step.part].refused += 1
+            else:
+                recovered.append(Recovered(step.run, step.part, message))
+        return recovered
+
+    def _redact(self, steps: list[Recovered | Over]) -> list[Recovered | Over]:
+        recovered = [step for step in steps if isinstance(step, Recovered)]
+        messages = self._redactor.messages([step.message for step in recovered])
+        for step, message in zip(recovered, messages, strict=True):
+            step.message = message
+        return steps
+
+    def store(self, steps: list[Recovered | Over]) -> None:
+        """Store what comes out of the flow."""
+        self._guard(lambda: self._shelf.put(steps))
+
+    def finish(self) -> None:
+        """Store the rest, and let go of everything."""
+        self._guard(self._shelf.finish)
+        self._shelf.close()
+        self._stock.close()
+        self._watch(self.progress)
+
+    def _settled(self, run: Recovery) -> None:
+        self.progress.done_runs += 1
+        self._done(run)
+
+    def _guard(self, action: Callable[[], T]) -> T | None:
+        """Do something, unless something has failed; a failure ends the flow in good order."""
+        if self.failure is not None:
+            return None
+        try:
+            return action()
+        except Exception as error:  # Bytewax would end in a panic, and its words are for nobody
+            self.failure = error
+            self.stop()
+            return None
+
+
+def message_of(missing: Missing, run: Recovery, settings: Settings) -> Message | None:
+    """Return what is missing as the message that the ingest would have made of it; None where it makes none."""
+    claim = _decode_claim(missing.claim)
+    claim.timestamp = _in_words(missing.time)
+    key = run.parts[missing.part].artifact.object.key
+    claim.attrs = {**(claim.attrs or {}), "timestamp_source": missing.source, "artifact_key": key}
+    try:
+        outgoing = compose(run.speaker(missing.part, settings.agent_id), claim)
+    except PayloadError:
+        return None
+    # What is refused later becomes a dead letter of that time.
+    reply = f"$JS.ACK.backfill.backfill.1.0.0.{missing.time * 1_000}.0"
+    delivered = JetStreamMessage(outgoing.subject, outgoing.payload, reply)
+    message = normalize(delivered, settings.agent_comms_max_message_bytes)
+    return message if isinstance(message, Message) else None
+
+
+def _encode(steps: list[Recovered | Over]) -> list[Recovered | Over]:
+    for step in steps:
+        if isinstance(step, Recovered):
+            step.ready = ready(step.message)
+    return steps
+
+
+def _in_words(time: int) -> str:
+    return (_EPOCH + timedelta(microseconds=time)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _bundles(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Put small runs together: each process is given a bundle at a time."""
+    bundle: list[Task] = []
+    size = 0
+    for task in tasks:
+        bundle.append(task)
+        size += task.size
+        if size >= BUNDLE_BYTES or len(bundle) >= BUNDLE_RUNS:
+            yield bundle
+            bundle, size = [], 0
+    if bundle:
+        yield bundle
+
+
+def _lost(task: Task) -> Iterator[bytes]:
+    """Say of a run whose reading has killed two processes that it can't be read."""
+    for place, part in enumerate(task.parts):
+        if part.to_do:
+            text = "reading it ended the process that did"
+            yield sheet.encode(Read(task.number, place, trouble="unreadable", text=text, may_pass=True))
+    yield sheet.encode(Over(task.number))
+
+
+class _Sink(DynamicSink[Recovered | Over]):
+    def __init__(self, backfill: Backfill) -> None:
+        self._backfill = backfill
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_SinkPartition":  # noqa: ARG002
+        return _SinkPartition(self._backfill)
+
+
+class _SinkPartition(StatelessSinkPartition[Recovered | Over]):
+    def __init__(self, backfill: Backfill) -> None:
+        self._backfill = backfill
+
+    def write_batch(self, items: list[Recovered | Over]) -> None:
+        self._backfill.store(items)
+
+    def close(self) -> None:
+        self._backfill.finish()
+
+
+def flow() -> Dataflow:
+    """Return the dataflow as the environment sets it up; Bytewax calls this."""
+    try:
+        settings = Settings.from_env()
+        if not settings.agent_comms_artifacts:
+            message = "AGENT_COMMS_ARTIFACTS: it takes a folder or s3://bucket/prefix, and there is no default"
+            raise SettingError(message)
+        logs.set_up(settings)
+        objects = Objects(settings.agent_comms_artifacts)
+        backfill = Backfill(settings, objects, Options(), done=_log)
+        backfill.prepare(Catalog(objects, settings.workflow_namespace, log.warning).everything())
+    except (SettingError, ObjectError, psycopg.OperationalError) as error:
+        sys.exit(f"agent-comms: {error}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: backfill.stop())
+    return backfill.flow()
+
+
+def _log(run: Recovery) -> None:
+    report = run.report
+    if report is not None and (report.inserted or not report.complete):
+        level = logging.INFO if report.complete else logging.WARNING
+        log.log(level, "%s/%s: %d recovered of %d; %s", *run.key, report.inserted, report.rows, "; ".join(report.why))

@@ -1,0 +1,139 @@
+"""A run that is over, as its controller tells it: which workflow it was, how it ended, what it left and where."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from flows.completion import Completion, CompletionError, read_completion
+from flows.message import DEFAULT_NAMESPACE
+
+Key = tuple[str, str]
+# The longest name that a store takes.
+MAX_KEY_BYTES = 1_024
+
+
+class Left(Struct, frozen=True):
+    """Something that a run is said to have left.
+
+    Attributes:
+        name: what it is called as an artifact.
+        key: where it is, below the root or in the bucket.
+        bucket: empty where it isn't said.
+    """
+
+    name: str
+    key: str
+    bucket: str = ""
+
+
+class FinishedRun(Struct, frozen=True):
+    """A run that is over.
+
+    Attributes:
+        run_id: of the run, where it differs from the uid.
+        completion: the controller's word; None where there is none.
+        left: what it is said to have left.
+    """
+
+    namespace: str
+    uid: str
+    name: str
+    run_id: str | None = None
+    stage: str | None = None
+    agent: str | None = None
+    completion: Completion | None = None
+    left: tuple[Left, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """What names the workflow in every system."""
+        return self.namespace, self.uid
+
+    def also(self, other: "FinishedRun") -> "FinishedRun":
+        """Return a run that was told of twice: the later word, and whatever either says that it left."""
+        return msgspec.structs.replace(
+            other,
+            left=tuple(dict.fromkeys((*self.left, *other.left))),
+            run_id=other.run_id or self.run_id,
+            stage=other.stage or self.stage,
+            agent=other.agent or self.agent,
+        )
+
+
+def read_finished(payload: bytes, received_at: datetime, namespace: str = DEFAULT_NAMESPACE) -> FinishedRun:
+    """Read a run-complete payload: bare or under `data`, its parts objects or JSON strings of such.
+
+    Args:
+        payload: JSON, UTF-8.
+        received_at: when it came; the run's end where the payload names none that can be.
+        namespace: the workflow's, where the payload doesn't say.
+
+    Raises:
+        CompletionError: it is no such payload.
+    """
+    fields = _opened(_parsed(payload))
+    if isinstance(fields, dict) and fields.get("data"):
+        fields = _opened(_parsed(fields["data"]))
+    if not isinstance(fields, dict):
+        message = "payload: it takes a JSON object"
+        raise CompletionError(message)
+    metadata = fields.get("metadata")
+    if isinstance(metadata, dict) and not (metadata.get("namespace") or fields.get("workflowNamespace")):
+        metadata["namespace"] = namespace
+    completion = read_completion(json.dumps(fields).encode(), received_at)
+    return FinishedRun(
+        namespace=completion.workflow_namespace,
+        uid=completion.workflow_uid,
+        name=completion.workflow_name,
+        run_id=completion.run_id,
+        stage=_text(fields.get("stage")),
+        agent=_text(fields.get("agent_id") or fields.get("agentId")),
+        completion=completion,
+        left=_left(fields.get("artifacts")),
+    )
+
+
+def _parsed(value: Any) -> Any:
+    """Return a value, or what its JSON says."""
+    if not isinstance(value, str | bytes):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        message = "payload: it is not JSON"
+        raise CompletionError(message) from None
+
+
+def _opened(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    parts = {key: _part(key, fields[key]) for key in ("metadata", "status", "arguments", "artifacts") if key in fields}
+    return {**fields, **parts}
+
+
+def _part(name: str, value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        return None
+    try:
+        return _parsed(value)
+    except CompletionError:
+        message = f"{name}: it is not JSON"
+        raise CompletionError(message) from None
+
+
+def _left(artifacts: Any) -> tuple[Left, ...]:
+    left = []
+    for each in artifacts if isinstance(artifacts, list) else []:
+        if not isinstance(each, dict):
+            continue
+        key = _text(each.get("key"))
+        if key and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES:
+            left.append(Left(_text(each.get("name")) or "", key, _text(each.get("bucket")) or ""))
+    return tuple(dict.fromkeys(left))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() and len(value) <= MAX_KEY_BYTES else None

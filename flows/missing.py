@@ -1,0 +1,157 @@
+"""What of the artifacts is not stored yet: an anti-join of their keys with the table's, for many runs at once."""
+
+from collections.abc import Mapping, Sequence
+
+import polars
+from msgspec import Struct
+
+from flows import moment
+from flows.recovery import File, Recovery, Tally
+from flows.sheet import Begun, Found, Over, Read, Sheet
+from flows.stock import Stock
+
+
+class Missing(Struct, gc=False):
+    """A message that is not stored.
+
+    Attributes:
+        run: the number of its run.
+        part: of the artifact that it is in.
+        claim: JSON.
+        time: when it was said, microseconds since the Unix epoch.
+        source: what the time was taken from.
+    """
+
+    run: int
+    part: int
+    claim: bytes
+    time: int
+    source: str
+
+
+Step = Missing | Over
+
+
+class _Compared(Struct):
+    """A sheet beside the table.
+
+    Attributes:
+        lacking: how many of its messages are not stored.
+        messages: each one's `key`, `time`, null where it isn't stored, and, where any isn't, `is_first`.
+    """
+
+    lacking: int
+    messages: polars.DataFrame | None
+
+
+class Comparison:
+    """Compares what was found with what is stored.
+
+    Args:
+        stock: what is stored.
+        runs: by their numbers; they are kept up to date.
+    """
+
+    def __init__(self, stock: Stock, runs: Mapping[int, Recovery]) -> None:
+        self._stock = stock
+        self._runs = runs
+
+    def missing(self, found: Sequence[Found]) -> list[Step]:
+        """Return what is missing of what was found, in its order, and where a run is over."""
+        found = self._begin(found)
+        sheets = [each for each in found if isinstance(each, Sheet)]
+        for sheet in sheets:
+            begun = self._runs[sheet.run].file(sheet).begun
+            begun += [time for time in sheet.threads.values() if time is not None]
+        compared = self._compare(sheets)
+        steps: list[Step] = []
+        for each in found:
+            if isinstance(each, Sheet):
+                steps += self._of_sheet(each, compared[id(each)])
+            elif isinstance(each, Read):
+                self._runs[each.run].tallies[each.part].read = each
+            elif isinstance(each, Over):
+                steps.append(each)
+        return steps
+
+    def _begin(self, found: Sequence[Found]) -> list[Found]:
+        """Leave out what was found of a run before it was begun anew."""
+        begun = {each.run: at for at, each in enumerate(found) if isinstance(each, Begun)}
+        for number in begun:
+            self._runs[number].begin()
+        return [each for at, each in enumerate(found) if at >= begun.get(each.run, 0)]
+
+    def _compare(self, sheets: Sequence[Sheet]) -> "dict[int, _Compared]":
+        """Return which messages of each sheet are stored, by the sheet's identity."""
+        keys = [key for sheet in sheets for key in sheet.keys]
+        runs = {sheet.run: self._runs[sheet.run] for sheet in sheets}
+        stored = self._stock.times([(run.key, run.known.messages) for run in runs.values()], keys)
+        joined = polars.DataFrame({"key": keys}, schema={"key": polars.String}).join(
+            stored, on="key", how="left", maintain_order="left"
+        )
+        if joined["time"].null_count():
+            # A line that two artifacts hold is one message.
+            joined = joined.with_columns(is_first=polars.col("key").is_first_distinct())
+        compared: dict[int, _Compared] = {}
+        begin = 0
+        for sheet in sheets:
+            part = joined.slice(begin, len(sheet.keys))
+            begin += len(sheet.keys)
+            lacking = part["time"].null_count()
+            self._runs[sheet.run].tallies[sheet.part].stored += len(part) - lacking
+            # Of what is all there, and over, nobody needs the times.
+            compared[id(sheet)] = _Compared(lacking, part if lacking or not sheet.is_last else None)
+        self._ask_who_spoke(sheets, compared)
+        return compared
+
+    def _ask_who_spoke(self, sheets: Sequence[Sheet], compared: "dict[int, _Compared]") -> None:
+        """Find out who speaks in artifacts of which a part is stored: whoever says the rest, too."""
+        asked: dict[str, Tally] = {}
+        for sheet in sheets:
+            run, part = self._runs[sheet.run], compared[id(sheet)]
+            tally = run.tallies[sheet.part]
+            if part.messages is None or not part.lacking or len(run.known.agents) < 2 or tally.agent is not None:
+                continue
+            known = part.messages.filter(polars.col("time").is_not_null())
+            if len(known):
+                asked[known["key"][0]] = tally
+        for key, agent in self._stock.agents([*asked]).items():
+            asked[key].agent = agent
+
+    def _of_sheet(self, sheet: Sheet, compared: "_Compared") -> list[Missing]:
+        run = self._runs[sheet.run]
+        file = run.file(sheet)
+        file.rows += len(sheet.keys)
+        if compared.messages is None or not sheet.keys:
+            return []
+        known = compared.messages["time"].to_list()
+        if not compared.lacking:
+            file.place = moment.Place(known[-1], moment.NEIGHBOURS)
+            return []
+        places = moment.place(
+            known,
+            sheet.told,
+            sheet.threads,
+            run.window(sheet.part),
+            file.place,
+            next_known=self._next_known(sheet, known, file),
+            others=run.others(sheet),
+            to_come=0 if sheet.is_last or not sheet.share else round(file.rows * (1 - sheet.share) / sheet.share),
+        )
+        first = compared.messages["is_first"].to_list()
+        run.tallies[sheet.part].again += first.count(False)
+        return [
+            Missing(sheet.run, sheet.part, claim, *place)
+            for claim, place, time, is_first in zip(sheet.claims, places, known, first, strict=True)
+            if time is None and is_first
+        ]
+
+    def _next_known(self, sheet: Sheet, known: Sequence[int | None], file: File) -> int | None:
+        """Return when the next message of a file was said that is stored, where that is on another sheet."""
+        run = self._runs[sheet.run]
+        if sheet.is_last or known[-1] is not None or not run.known.messages:
+            return None
+        after = max((time for time in known if time is not None), default=file.place.last)
+        if after is None:
+            after = run.window(sheet.part).begin or 0
+        return self._stock.next_time(run.key, run.parts[sheet.part].artifact.name, after)

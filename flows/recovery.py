@@ -1,0 +1,302 @@
+"""One run whose artifacts are being read: what was known of it before, and what has been found of it so far."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+from psycopg import Connection
+
+import sql
+from flows import account
+from flows.account import Contents, Entry
+from flows.artifact import Artifact
+from flows.catalog import Listed
+from flows.finished import Key
+from flows.message import PERSON
+from flows.moment import Place, Window
+from flows.normalize import DEFAULT_RUNTIME, MAX_NAME
+from flows.payload import Speaker
+from flows.report import RunReport, Tokens, Treated, report, tokens
+from flows.sheet import Part, Read, Sheet, Task
+
+_PREFIX = "workflow"
+
+
+class Known(Struct, frozen=True):
+    """What the table of runs says of a run.
+
+    Attributes:
+        messages: how many of it were stored, those that are gone included.
+        pruned: how many are gone.
+        started_at: when a message said that it runs.
+        ended_at: when a message said that it has ended.
+        phase: how it has ended, in the controller's word; None where it has said none.
+    """
+
+    messages: int = 0
+    pruned: int = 0
+    agents: tuple[str, ...] = ()
+    runtime: str = DEFAULT_RUNTIME
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    phase: str | None = None
+    phase_finished_at: datetime | None = None
+
+
+class File(Struct):
+    """How far a file in an artifact has come.
+
+    Attributes:
+        rows: messages so far.
+        begun: when its threads began, by their ids, in microseconds since the Unix epoch.
+    """
+
+    place: Place
+    rows: int = 0
+    begun: list[int] = []
+
+
+class Tally(Struct):
+    """What became of an artifact's messages.
+
+    Attributes:
+        before: messages that were inserted from it by earlier backfills.
+        again: messages that another artifact of the run has told.
+        agent: who speaks in it, as far as it is known.
+    """
+
+    before: int = 0
+    stored: int = 0
+    again: int = 0
+    inserted: int = 0
+    refused: int = 0
+    read: Read | None = None
+    agent: str | None = None
+
+
+class Recovery:
+    """A run, its artifacts and what is found in them.
+
+    Args:
+        number: of the run.
+        listed: the run, and what there is of it.
+        known: what the table of runs says.
+        entries: what was read of its artifacts before, by location.
+        again: read what has not changed, too.
+        is_patient: leave an attempt's log alone while its events may still come.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        listed: Listed,
+        known: Known,
+        entries: dict[str, Entry],
+        *,
+        again: bool = False,
+        is_patient: bool = False,
+    ) -> None:
+        self.number = number
+        self.run = listed.run
+        self.absent = listed.absent
+        self.known = known
+        self._entries = entries
+        self.parts = [_part(artifact, entries.get(artifact.location), again=again) for artifact in listed.artifacts]
+        self.tallies = [self._tally(part) for part in self.parts]
+        self.files: dict[tuple[int, int], File] = {}
+        self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
+        self.report: RunReport | None = None
+
+    def _tally(self, part: Part) -> Tally:
+        entry = self._entries.get(part.artifact.location)
+        return Tally(before=entry.inserted if entry else 0)
+
+    @property
+    def key(self) -> Key:
+        """What names the workflow in every system."""
+        return self.run.key
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether messages of it are past the retention: they are not to come again."""
+        return self.known.pruned > 0
+
+    @property
+    def is_to_do(self) -> bool:
+        """Whether there is anything that the database doesn't know."""
+        return bool(self.absent) or any(part.to_do for part in self.parts) or self.is_to_be_completed
+
+    @property
+    def is_to_be_completed(self) -> bool:
+        """Whether the controller's word is another one than is known."""
+        word, known = self.run.completion, self.known
+        if word is None:
+            return False
+        if known.phase_finished_at is None or known.phase_finished_at < word.finished_at:
+            return True
+        return known.phase_finished_at == word.finished_at and known.phase != word.phase
+
+    @property
+    def task(self) -> Task:
+        """What is to be read of it."""
+        return Task(self.number, *self.key, self.parts, self._waiting)
+
+    def begin(self) -> None:
+        """Forget what was found: the run is read from its beginning."""
+        self.files.clear()
+        self.tallies = [
+            Tally(before=tally.before + tally.inserted, agent=tally.agent) if part.to_do else tally
+            for part, tally in zip(self.parts, self.tallies, strict=True)
+        ]
+
+    def file(self, sheet: Sheet) -> File:
+        """Return how far a sheet's file has come."""
+        return self.files.setdefault((sheet.part, sheet.file), File(Place(), begun=[]))
+
+    def window(self, part: int) -> Window:
+        """Return between which times an artifact was written."""
+        word, known = self.run.completion, self.known
+        end = _microseconds(word.finished_at) if word else None
+        told = [word.started_at if word else None, known.started_at]
+        begins = [_microseconds(each) for each in told if each is not None]
+        begin = max((each for each in begins if end is None or each < end), default=None)
+        return Window(begin, end, round(self.parts[part].artifact.object.modified * 1_000_000))
+
+    def others(self, sheet: Sheet) -> list[int]:
+        """Return when something began, or the run ended, that came after a file: other attempts of the same."""
+        name = self.parts[sheet.part].artifact.name
+        times = [
+            time
+            for (part, number), file in self.files.items()
+            if (part, number) != (sheet.part, sheet.file) and self.parts[part].artifact.name == name
+            for time in file.begun
+        ]
+        if self.known.ended_at is not None:
+            times.append(_microseconds(self.known.ended_at))
+        return times
+
+    def speaker(self, part: int, default_agent: str) -> Speaker:
+        """Return in whose name an artifact's messages are stored."""
+        run, known = self.run, self.known
+        agents = [agent for agent in known.agents if agent != PERSON]
+        agent = self.tallies[part].agent or run.agent or (agents[0] if len(agents) == 1 else default_agent)
+        return Speaker(
+            prefix=_PREFIX,
+            namespace=run.namespace,
+            name=run.name,
+            uid=run.uid,
+            agent=agent if len(agent) <= MAX_NAME else default_agent,
+            run_id=run.run_id,
+            stage=run.stage if run.stage and len(run.stage) <= MAX_NAME else None,
+            runtime=known.runtime if known.runtime != DEFAULT_RUNTIME else None,
+        )
+
+    def lines(self) -> list[account.Line]:
+        """Return the accounts of what was read."""
+        return [
+            account.Line(
+                *self.key,
+                location=part.artifact.location,
+                version=account.version_of(part.artifact),
+                state=account.state_of(tally.read),
+                found=self._contents(tally),
+            )
+            for part, tally in zip(self.parts, self.tallies, strict=True)
+            if tally.read is not None
+        ]
+
+    def line(self, part: int, inserted: int) -> account.Line:
+        """Return the account of messages that are inserted from an artifact."""
+        artifact = self.parts[part].artifact
+        return account.Line(*self.key, artifact.location, account.version_of(artifact), inserted)
+
+    @staticmethod
+    def _contents(tally: Tally) -> Contents:
+        contents = Contents.of(tally.read) if tally.read else Contents()
+        contents.stored, contents.inserted, contents.refused = tally.stored, tally.inserted, tally.refused
+        contents.rows -= tally.again
+        contents.live = max(0, tally.stored - tally.before)
+        return contents
+
+    def _treated(self) -> list[Treated]:
+        treated = []
+        for part, tally in zip(self.parts, self.tallies, strict=True):
+            location = part.artifact.location
+            if tally.read is not None:
+                recovered = tally.before + tally.inserted
+                treated.append(Treated(location, self._contents(tally), recovered, tally.read.may_pass))
+            elif entry := self._entries.get(location):
+                treated.append(Treated(location, _settled(entry.contents), entry.inserted, waiting=False))
+        return treated
+
+    def conclude(self, at: datetime) -> tuple[RunReport, Tokens]:
+        """Return what it came to."""
+        treated = self._treated()
+        word = self.run.completion
+        has_ended = bool((word and word.phase) or self.known.phase or self.known.ended_at)
+        self.report = report(treated, self.absent, at, has_ended=has_ended)
+        return self.report, tokens(treated)
+
+    def leave_alone(self, at: datetime) -> None:
+        """Say that messages of it are gone, and no more."""
+        said = f"{self.known.pruned:,} messages are past the retention"
+        self.report = RunReport(at, gone=self.known.pruned, why=[said])
+
+
+def recoveries(
+    connection: Connection[Any],
+    listed: Sequence[Listed],
+    first: int,
+    *,
+    again: bool = False,
+    is_patient: bool = False,
+) -> list[Recovery]:
+    """Return runs with what the database knows of them, numbered from `first`."""
+    keys = [each.run.key for each in listed]
+    known, entries = _known(connection, keys), account.entries(connection, keys)
+    return [
+        Recovery(
+            number,
+            each,
+            known.get(each.run.key, Known()),
+            entries.get(each.run.key, {}),
+            again=again,
+            is_patient=is_patient,
+        )
+        for number, each in enumerate(listed, first)
+    ]
+
+
+def _known(connection: Connection[Any], keys: Sequence[Key]) -> dict[Key, Known]:
+    arguments = {"namespaces": [key[0] for key in keys], "uids": [key[1] for key in keys]}
+    return {
+        (namespace, uid): Known(messages, pruned, tuple(agents), *rest)
+        for namespace, uid, messages, pruned, agents, *rest in connection.execute(sql.query("known_runs"), arguments)
+    }
+
+
+def _part(artifact: Artifact, entry: Entry | None, *, again: bool) -> Part:
+    if entry is None or again or not entry.is_of(artifact):
+        return Part(artifact)
+    return Part(artifact, to_do=False, messages=entry.contents.messages)
+
+
+def _settled(contents: Contents) -> Contents:
+    """Return what was read earlier as of now: what was inserted then is stored."""
+    contents.stored, contents.inserted = contents.stored + contents.inserted, 0
+    return contents
+
+
+def _microseconds(time: datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
+
+
+def now() -> datetime:
+    """Return this moment, UTC."""
+    return datetime.now(UTC)
+
+
+def in_order(runs: Iterable[Recovery]) -> list[Recovery]:
+    """Return runs in the order in which everybody locks their rows."""
+    return sorted(runs, key=lambda run: run.key)

@@ -1,0 +1,148 @@
+"""What a backfill came to, of a run and of all of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from flows.account import Contents
+from flows.catalog import Absent
+from flows.sheet import Turn
+
+# Of more turns, and of more artifacts, the last ones are kept with a run.
+MAX_TURNS = 200
+MAX_NAMED = 50
+
+
+class Tokens(Struct):
+    """What a run's threads took.
+
+    Attributes:
+        total: of all turns, by the tokens' names.
+        turns: each turn by itself.
+    """
+
+    total: dict[str, int]
+    turns: list[Turn]
+
+
+class RunReport(Struct, omit_defaults=True):
+    """What a run's artifacts came to.
+
+    Attributes:
+        lines: of all that were read.
+        rows: messages that they are.
+        stored: of these, the ones that were there before.
+        inserted: of these, the ones that were not.
+        recovered: messages that were ever inserted from artifacts.
+        live_percent: which part of the messages came by way of NATS; None where there are none.
+        refused: messages that the table doesn't take.
+        skipped: lines that are no message, by the reason.
+        interrupted: calls that were never answered.
+        absent: artifacts that can't be had, and why.
+        damaged: artifacts that can't be read to their end, and why.
+        gone: messages past the retention, for which the run was left alone.
+        waiting: whether something may be otherwise later.
+        complete: whether everything that the run said is there, and how it ended is known.
+        why: why not; and what else is to be known of it.
+    """
+
+    at: datetime
+    artifacts: int = 0
+    lines: int = 0
+    rows: int = 0
+    stored: int = 0
+    inserted: int = 0
+    recovered: int = 0
+    live_percent: float | None = None
+    refused: int = 0
+    skipped: dict[str, int] = {}
+    interrupted: int = 0
+    absent: dict[str, str] = {}
+    damaged: dict[str, str] = {}
+    gone: int = 0
+    waiting: bool = False
+    complete: bool = False
+    why: list[str] = []
+
+
+class Treated(Struct, frozen=True):
+    """An artifact that was read, now or earlier.
+
+    Attributes:
+        recovered: messages that were ever inserted from it.
+        waiting: whether it is to be read again.
+    """
+
+    location: str
+    contents: Contents
+    recovered: int
+    waiting: bool
+
+
+def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *, has_ended: bool) -> RunReport:
+    """Return what a run's artifacts came to.
+
+    Args:
+        treated: the run's artifacts.
+        absent: those that can't be had.
+        at: now.
+        has_ended: whether somebody has said how the run ended.
+    """
+    made = RunReport(at, artifacts=len(treated))
+    skipped: Counter[str] = Counter()
+    live = 0
+    for each in treated:
+        contents = each.contents
+        made.lines += contents.lines
+        made.rows += contents.rows
+        made.stored += contents.stored
+        made.inserted += contents.inserted
+        made.recovered += each.recovered
+        made.refused += contents.refused
+        made.interrupted += contents.interrupted
+        live += contents.live
+        skipped.update(contents.skipped)
+        if contents.trouble:
+            made.damaged[each.location] = f"{contents.trouble}: {contents.text}"
+    made.skipped = dict(sorted(skipped.items()))
+    made.live_percent = round(100 * live / made.rows, 1) if made.rows else None
+    made.absent = {each.location: f"{each.trouble.value}: {each.text}" for each in absent[-MAX_NAMED:]}
+    made.damaged = dict([*made.damaged.items()][-MAX_NAMED:])
+    made.waiting = any(each.waiting for each in treated) or any(each.may_pass for each in absent)
+    is_open = any(each.contents.is_open for each in treated)
+    wrong = _wrong(made, len(absent), has_ended=has_ended, is_open=is_open)
+    made.complete = not wrong
+    made.why = [*wrong, *([_count(made.rows - live, "message", "never seen live")] if made.rows > live else [])]
+    return made
+
+
+def _wrong(made: RunReport, absent: int, *, has_ended: bool, is_open: bool) -> list[str]:
+    """Return why a run is not complete."""
+    return [
+        words
+        for words, holds in (
+            ("no final status", not has_ended),
+            ("no artifacts", not made.artifacts and not absent),
+            (_count(absent, "artifact", "missing"), absent),
+            (_count(len(made.damaged), "artifact", "not to be read to the end"), made.damaged),
+            (_count(made.interrupted, "call", "never answered"), made.interrupted),
+            ("it ends in the middle of a turn", is_open),
+            (_count(made.refused, "message", "that the table doesn't take"), made.refused),
+        )
+        if holds
+    ]
+
+
+def tokens(treated: Sequence[Treated]) -> Tokens:
+    """Return what a run's turns took, each once though several artifacts tell of it."""
+    turns = {(turn.thread, turn.turn): turn for each in treated for turn in each.contents.turns}
+    total: Counter[str] = Counter()
+    for turn in turns.values():
+        total.update(turn.tokens)
+    return Tokens(dict(total), [*turns.values()][-MAX_TURNS:])
+
+
+def _count(number: int, what: str, how: str) -> str:
+    return f"{number:,} {what}{'s' if number != 1 else ''} {how}"

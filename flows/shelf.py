@@ -1,0 +1,186 @@
+"""Stores recovered messages, and keeps account of what they were recovered from."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from msgspec import Struct
+from psycopg import Connection, Cursor
+
+import sql
+from connectors.store import Store
+from flows import account
+from flows.completion import complete
+from flows.dedupe import Duplicate
+from flows.message import Message
+from flows.patience import insist
+from flows.recovery import Recovery, Tally, in_order, now
+from flows.redact import Redactor
+from flows.report import RunReport, Tokens
+from flows.sheet import Over
+from flows.storage import Ready, messages, ready
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A transaction holds the lock of all writers: live messages wait for no more than this.
+BATCH_ROWS = 1_000
+BATCH_BYTES = 1024 * 1024
+# Runs whose account is settled at once.
+BATCH_RUNS = 100
+
+
+class Recovered(Struct, gc=False):
+    """A message that is to be stored.
+
+    Attributes:
+        run: the number of its run.
+        part: of the artifact that it is in.
+        ready: with its row, once that is made.
+    """
+
+    run: int
+    part: int
+    message: Message
+    ready: Ready | None = None
+
+
+class Shelf:
+    """Stores messages in batches, one transaction each, together with the count of what they were recovered from.
+
+    Each message is stored once, whoever else stores it. What a kill leaves undone is done by the next
+    backfill: an artifact counts as read only once all of its messages are stored.
+
+    Args:
+        conninfo: any libpq connection string.
+        redactor: for what becomes a dead letter.
+        runs: by their numbers; they are kept up to date.
+        done: called with each run that is settled.
+        patience: how long an absent Postgres is waited for.
+        dry_run: count, and store nothing.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        redactor: Redactor,
+        runs: Mapping[int, Recovery],
+        done: Callable[[Recovery], None],
+        *,
+        patience: timedelta,
+        dry_run: bool = False,
+    ) -> None:
+        self._conninfo = conninfo
+        self._runs = runs
+        self._done = done
+        self._patience = patience
+        self._dry_run = dry_run
+        self._origins: dict[str, Recovered] = {}
+        destination = messages(conninfo, redactor)
+        self._roll_up = destination.within
+        self._store: Store[Ready | Duplicate] = Store(replace(destination, within=self._add_with_account))
+        self._waiting: list[Recovered] = []
+        self._waiting_bytes = 0
+        self._over: list[Recovery] = []
+        self._connection: Connection[Any] | None = None
+
+    def put(self, steps: Sequence[Recovered | Over]) -> None:
+        """Take what comes next."""
+        for step in steps:
+            if isinstance(step, Recovered):
+                self._waiting.append(step)
+                self._waiting_bytes += step.message.size
+                if len(self._waiting) >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
+                    self._write()
+            else:
+                # All of its messages are written, or wait; none comes any more.
+                self._over.append(self._runs[step.run])
+                if len(self._over) >= BATCH_RUNS:
+                    self.settle()
+
+    def finish(self) -> None:
+        """Store what waits, and settle what is over."""
+        self.settle()
+
+    def _write(self) -> None:
+        batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if self._dry_run:
+            for each in batch:
+                self._tally(each).inserted += 1
+            return
+        if not batch:
+            return
+        self._origins = {each.message.dedupe_key: each for each in batch}
+        written = self._insist(lambda: self._store.store([each.ready or ready(each.message) for each in batch]))
+        for item in written.new:
+            if origin := self._origin(item):
+                self._tally(origin).inserted += 1
+                del self._origins[origin.message.dedupe_key]
+        for refused in (*written.rejected, *(failure.item for failure in written.failed)):
+            if origin := self._origin(refused):
+                self._tally(origin).refused += 1
+                del self._origins[origin.message.dedupe_key]
+        for failure in written.failed:
+            log.warning("a message can't be stored: %s", failure.why)
+        # Whoever else has stored the others has done so since they were looked for.
+        for origin in self._origins.values():
+            self._tally(origin).stored += 1
+
+    def _add_with_account(self, cursor: Cursor[Any], new: Sequence[Ready | Duplicate]) -> None:
+        if self._roll_up is not None:
+            self._roll_up(cursor, new)
+        counts = Counter((origin.run, origin.part) for item in new if (origin := self._origin(item)))
+        lines = [self._runs[run].line(part, number) for (run, part), number in counts.items()]
+        account.add_inserted(cursor, lines)
+
+    def _origin(self, item: Ready | Duplicate) -> Recovered | None:
+        return self._origins.get(item.message.dedupe_key) if isinstance(item, Ready) else None
+
+    def _tally(self, origin: Recovered) -> Tally:
+        return self._runs[origin.run].tallies[origin.part]
+
+    def settle(self) -> None:
+        """Write down how the runs that are over stand."""
+        self._write()
+        over, self._over = self._over, []
+        concluded = [(run, *run.conclude(now())) for run in in_order(over)]
+        if concluded and not self._dry_run:
+            self._insist(lambda: self._write_down(concluded))
+        for run, _, _ in concluded:
+            self._done(run)
+
+    def _write_down(self, concluded: Sequence[tuple[Recovery, RunReport, Tokens]]) -> None:
+        connection = self._open()
+        with connection.transaction(), connection.pipeline():
+            for run, report, tokens in concluded:
+                namespace, uid = run.key
+                if run.run.completion is not None and run.is_to_be_completed:
+                    complete(connection, run.run.completion)
+                noted = {"report": _json(report), "tokens": _json(tokens)}
+                connection.execute(sql.query("note_backfill"), {"namespace": namespace, "uid": uid, **noted})
+                connection.execute(sql.query("notify_run"), {"namespace": namespace, "uid": uid})
+            account.settle(connection, [line for run, _, _ in concluded for line in run.lines()])
+
+    def _insist(self, action: Callable[[], T]) -> T:
+        return insist(action, self._patience, self.close)
+
+    def _open(self) -> Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+        return self._connection
+
+    def close(self) -> None:
+        """Drop the connections; what comes next makes new ones."""
+        self._store.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
