@@ -30,7 +30,9 @@ STATUS_WITHOUT_CONTENT = "status update"
 # The longest Kubernetes name has 253 characters; longer keys would not fit an index.
 MAX_NAME = 256
 # Set by us alone: what a payload puts there would pass for our word.
-RESERVED_ATTRS = frozenset({"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged"})
+RESERVED_ATTRS = frozenset(
+    {"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged"}
+)
 
 
 class Identity(Struct, frozen=True, gc=False):
