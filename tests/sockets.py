@@ -10,7 +10,7 @@ from typing import Any, Self
 from simple_websocket import Client, ConnectionClosed
 
 from connectors.loopback import HOST
-from tests.webserver import WebServer
+from connectors.server import Server
 
 WS = "/api/agents/ws"
 PATIENCE_S = 30.0
@@ -24,7 +24,7 @@ class SocketClient:
         headers: of the handshake.
     """
 
-    def __init__(self, web: WebServer, **headers: str) -> None:
+    def __init__(self, web: Server, **headers: str) -> None:
         self._client = Client(f"ws://{HOST}:{web.port}{WS}", headers=headers)
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class SocketClient:
         raise AssertionError("the server stays")
 
 
-def handshake(web: WebServer, *lines: str) -> socket.socket:
+def handshake(web: Server, *lines: str) -> socket.socket:
     """Open a connection and send a handshake, its own lines beside the needed ones."""
     key = base64.b64encode(os.urandom(16)).decode()
     head = [

@@ -5,6 +5,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
@@ -124,10 +125,18 @@ class Follower(threading.Thread):
         urls: the webs; a random one is asked each time.
         until: the last words.
         drop_after: how many events it takes from a connection before it drops it; told anew each time.
+        through: errors that it bears, since webs end and begin.
         parameters: of the query.
     """
 
-    def __init__(self, *urls: str, until: str, drop_after: Callable[[], int], **parameters: Any) -> None:
+    def __init__(
+        self,
+        *urls: str,
+        until: str,
+        drop_after: Callable[[], int],
+        through: tuple[type[Exception], ...] = (),
+        **parameters: Any,
+    ) -> None:
         super().__init__(daemon=True)
         self.events: list[Seen] = []
         self.ready = threading.Event()
@@ -135,16 +144,20 @@ class Follower(threading.Thread):
         self._until = until
         self._drop_after = drop_after
         self._parameters = parameters
+        self._through = through
+        self._last_id: str | None = None
 
     def run(self) -> None:
-        last_id: str | None = None
         while not (self.events and self.events[-1].said == self._until):
-            left = self._drop_after()
-            with Watcher(random.choice(self._urls), EVENTS, last_id=last_id, **self._parameters) as watcher:
-                for event in watcher:
-                    self.events.append(event)
-                    self.ready.set()
-                    last_id = event.id
-                    left -= 1
-                    if left == 0 or event.said == self._until:
-                        break
+            with suppress(*self._through):
+                self._watch(self._drop_after())
+
+    def _watch(self, left: int) -> None:
+        with Watcher(random.choice(self._urls), EVENTS, last_id=self._last_id, **self._parameters) as watcher:
+            for event in watcher:
+                self.events.append(event)
+                self.ready.set()
+                self._last_id = event.id
+                left -= 1
+                if left == 0 or event.said == self._until:
+                    break

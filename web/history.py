@@ -7,7 +7,9 @@ from web.answers import Answers
 from web.frame import Chunk, message_item
 from web.queries import Key, Reader, RunRow, Scope
 
-PAGE = 1_000
+# What is read at once: little at first, since most who resume have missed little.
+LEAST_PAGE = 100
+MOST_PAGE = 1_600
 # What a question raises that Postgres gives no answer to, or not in time.
 UNANSWERED = (psycopg.Error, TimeoutError)
 
@@ -40,12 +42,12 @@ class History:
         kind = ("cursor", scope, limit, head)
         return self._answers.ask(kind, lambda: self._reader.cursor_before(scope, limit, head))
 
-    def after(self, scope: Scope, cursor: int) -> tuple[Chunk | None, bool]:
+    def after(self, scope: Scope, cursor: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return what was said after a cursor, None where nothing was, and whether there is more."""
-        return self._answers.ask(("after", scope, cursor), lambda: self._after(scope, cursor))
+        return self._answers.ask(("after", scope, cursor, limit), lambda: self._after(scope, cursor, limit))
 
-    def _after(self, scope: Scope, cursor: int) -> tuple[Chunk | None, bool]:
-        events, more = self._reader.stretch(scope, cursor, PAGE)
+    def _after(self, scope: Scope, cursor: int, limit: int) -> tuple[Chunk | None, bool]:
+        events, more = self._reader.stretch(scope, cursor, limit)
         return Chunk([message_item(event) for event in events]) if events else None, more
 
     def runs_after(self, cursor: int, limit: int) -> "Touched":

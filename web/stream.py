@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from flows.message import CHANNEL_RUN
 from web.frame import Chunk, Form, run_item
-from web.history import UNANSWERED, History
+from web.history import LEAST_PAGE, MOST_PAGE, UNANSWERED, History
 from web.live import Hub
 from web.mailbox import Express, Mailbox
 from web.metrics import note_delay
@@ -292,11 +292,12 @@ class MessageStream(Stream):
         scope = self._scope or self._wanted
         if self.cursor is None:
             self.cursor = self.history.cursor_before(scope, self._limit, self.head())
-        more = True
+        page, more = LEAST_PAGE, True
         while more and not mailbox.ended:
-            chunk, more = self.history.after(scope, self.cursor)
+            chunk, more = self.history.after(scope, self.cursor, page)
             if chunk:
                 yield from self.write(mailbox, chunk)
+            page = min(4 * page, MOST_PAGE)
 
     def _find(self, mailbox: Mailbox) -> bool:
         found = self.history.resolve(self._wanted, self._run)
