@@ -60,10 +60,11 @@ class Crowd:
     Args:
         url: the web's.
         number: how many.
+        window: how many bytes the kernel takes for one that doesn't read; by default many.
         parameters: of the query.
     """
 
-    def __init__(self, url: str, number: int, **parameters: object) -> None:
+    def __init__(self, url: str, number: int, *, window: int | None = None, **parameters: object) -> None:
         _allow_many_files()
         parts = urlsplit(url)
         assert parts.hostname is not None
@@ -73,7 +74,7 @@ class Crowd:
         self._selector = selectors.EpollSelector()
         self.members: list[Member] = []
         for _ in range(number):
-            self._join()
+            self._join(window)
             if len(self.members) % _STRIDE == 0:
                 self.read(0)
 
@@ -83,8 +84,12 @@ class Crowd:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _join(self) -> None:
-        connection = socket.create_connection(self._address, timeout=30)
+    def _join(self, window: int | None) -> None:
+        connection = socket.socket()
+        if window is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        connection.settimeout(30)
+        connection.connect(self._address)
         connection.sendall(self._request)
         connection.setblocking(False)
         member = Member(connection)
@@ -111,6 +116,12 @@ class Crowd:
     def all_have(self, count: int) -> bool:
         """Whether everybody has seen so many messages."""
         return all(len(member.seqs) >= count for member in self.members)
+
+    def vanish(self) -> None:
+        """Leave by a reset instead of a farewell."""
+        for member in self.members:
+            member.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.close()
 
     def close(self) -> None:
         """Leave."""
