@@ -48,8 +48,9 @@ def rebuild(
         note: told how far it is, after each run.
     """
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        # What a crash undoes of it can be done again.
-        connection.execute("SET synchronous_commit = off")
+        # What a crash undoes can be done again. A run's messages are best read by their index, however many the
+        # planner expects, and sooner than a query is compiled.
+        connection.execute("SET synchronous_commit = off; SET jit = off; SET enable_seqscan = off")
         return rebuild_on(connection, namespace, run, dry_run=dry_run, note=note)
 
 

@@ -102,7 +102,7 @@ def bootstrap(*, update: bool) -> None:
 @click.option(
     "--rest",
     type=click.FloatRange(0),
-    default=1.0,
+    default=4.0,
     show_default=True,
     help="How long it rests after each transaction, in times of what that took; 0 is fastest.",
 )
