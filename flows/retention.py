@@ -1,4 +1,15 @@
-"""Deletes what is past the retention, a little at a time, so that nobody waits for it."""
+"""Deletes what is past the retention, a little at a time, so that nobody waits for it.
+
+Why rows, and not partitions of `created_at` that go as a whole: a unique key over
+partitions has to hold `created_at`, so a message that comes again a day later would be a
+second row. The promise then needs a table of keys beside the partitions. It was tried:
+copying a batch of 8,000 into partitions and keys takes as long as into the one table, or
+a quarter longer; the keys have still to be deleted one by one, at a third of the cost,
+and take 155 bytes a message; a page of a run looks into every partition, which takes
+half as long again when 100 of them are empty; and to drop one the whole table is locked,
+after its messages were counted for their runs. Deleting a night's messages takes less
+than a minute (`make bench ARGS='--only prune'`).
+"""
 
 import time
 from collections.abc import Callable, Iterator
