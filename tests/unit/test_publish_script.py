@@ -123,6 +123,12 @@ def test_options_say_the_rest(script: Script) -> None:
     assert sent.payload["message_id"] == "m 1"
 
 
+def test_what_the_cli_would_take_for_a_template_is_none(script: Script) -> None:
+    sent = script.send("{{ID}} {{{")
+    assert sent.payload["content"] == "{{ID}} {{{"
+    assert b"{{" not in sent.raw
+
+
 def test_the_general_channel_and_the_adapters_prefix(script: Script) -> None:
     sent = script.send("--general", "--kind", "status", "x", NATS_SUBJECT_PREFIX="argo.workflow", AGENT_RUNTIME="argo")
     assert sent.subject == "argo.workflow.general.status"

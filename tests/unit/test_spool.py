@@ -111,6 +111,17 @@ def test_garbage_is_left_out(tmp_path: Path) -> None:
     assert taken(Spool(tmp_path, ROOM)) == [0]
 
 
+def test_a_parcel_that_is_not_as_it_was_written_is_left_out_with_all_after_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(3):
+        spool.append(parcel(number, 50))
+    file = tmp_path / "00000000.spool"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert taken(Spool(tmp_path, ROOM)) == [0]
+
+
 def test_what_was_taken_can_be_given_back(folder: Path | None) -> None:
     spool = Spool(folder, ROOM)
     for number in range(5):
