@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.database import conninfo
     from flows.nats import nats_options
     from flows.settings import Settings
-    from web import api, headers, health, intake, pages, problems, reading, sockets, writing
+    from web import api, headers, health, intake, openapi, pages, problems, reading, sockets, writing
     from web.access import check_access
     from web.archive import Archive
     from web.completions import Completions
@@ -76,7 +76,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         heartbeat=settings.agent_comms_heartbeat_seconds,
         most_bytes=settings.agent_comms_max_message_bytes,
     )
-    for blueprint in (api.bp, reading.bp, writing.bp, health.bp, pages.bp):
+    for blueprint in (api.bp, reading.bp, writing.bp, openapi.bp, health.bp, pages.bp):
         app.register_blueprint(blueprint)
     return app
 

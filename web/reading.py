@@ -36,16 +36,18 @@ GLANCE_S = 0.05
 
 _WRITERS = {"jsonl": (json_lines, "application/jsonl"), "md": (markdown, "text/markdown")}
 
-SELECTION = (
+MESSAGE_PARAMETERS = (
     "runId", "workflowUid", "workflowName", "workflowNamespace", "channel", "include", "agentId", "kind", "repository",
-    "issue", "branch", "since", "until", "q",
+    "issue", "branch", "since", "until", "q", "limit", "before", "after", "format",
 )  # fmt: skip
+RUN_PARAMETERS = ("workflowNamespace", "state", "agentId", "q", "since", "until", "limit", "before")
+LETTER_PARAMETERS = ("reason", "subject", "replayed", "since", "until", "limit", "before")
 
 
 @bp.get("/messages")
 def messages() -> Response:
     """Return messages in reading order, with the URLs of the pages before and after."""
-    parameters.only(*SELECTION, "limit", "before", "after", "format")
+    parameters.only(*MESSAGE_PARAMETERS)
     wanted, run = parameters.selection()
     form = parameters.choice("format", FORMATS) or "json"
     limit = parameters.limit(MESSAGES, MOST_MESSAGES)
@@ -68,7 +70,7 @@ def messages() -> Response:
 @bp.get("/runs")
 def runs() -> Response:
     """Return the list of runs, the newest activity first."""
-    parameters.only("workflowNamespace", "state", "agentId", "q", "since", "until", "limit", "before")
+    parameters.only(*RUN_PARAMETERS)
     limit = parameters.limit(RUNS, MOST_RUNS)
     found = _reader().runs(
         namespace=parameters.text("workflowNamespace"),
@@ -100,7 +102,7 @@ def one_run(run: str) -> Response:
 @bp.get("/dead-letters")
 def dead_letters() -> Response:
     """Return what could not become a message, newest first, with its reason and the beginning of its payload."""
-    parameters.only("reason", "subject", "replayed", "since", "until", "limit", "before")
+    parameters.only(*LETTER_PARAMETERS)
     limit = parameters.limit(LETTERS, MOST_LETTERS)
     choice: dict[str, Any] = {
         "reason": parameters.text("reason"),
