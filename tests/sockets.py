@@ -5,15 +5,20 @@ import json
 import os
 import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from simple_websocket import Client, ConnectionClosed
 
 from connectors.loopback import HOST
-from connectors.server import Server
 
 WS = "/api/agents/ws"
 PATIENCE_S = 30.0
+
+
+class Listening(Protocol):
+    """Whatever listens on this machine."""
+
+    port: int
 
 
 class SocketClient:
@@ -24,7 +29,7 @@ class SocketClient:
         headers: of the handshake.
     """
 
-    def __init__(self, web: Server, **headers: str) -> None:
+    def __init__(self, web: Listening, **headers: str) -> None:
         self._client = Client(f"ws://{HOST}:{web.port}{WS}", headers=headers)
 
     def __enter__(self) -> Self:
@@ -79,7 +84,7 @@ class SocketClient:
         raise AssertionError("the server stays")
 
 
-def handshake(web: Server, *lines: str) -> socket.socket:
+def handshake(web: Listening, *lines: str) -> socket.socket:
     """Open a connection and send a handshake, its own lines beside the needed ones."""
     key = base64.b64encode(os.urandom(16)).decode()
     head = [

@@ -321,8 +321,8 @@ def serve(ws: Server) -> None:
     session = Session(wire)
     try:
         with hub.farewell(leave):
-            while ws.thread.is_alive() and not hub.draining and time.monotonic() < deadline:
-                frame = ws.receive(TICK_S)
+            while ws.thread.is_alive() and not hub.draining and (left := deadline - time.monotonic()) > 0:
+                frame = ws.receive(min(left, TICK_S))
                 wire.make_room()
                 if frame is not None:
                     session.handle(frame)

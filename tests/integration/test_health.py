@@ -76,6 +76,35 @@ def test_without_postgres_readiness_fails_fast_and_liveness_does_not(
         wait_until(lambda: states(ask(web, "/readyz"))["postgres"] == "ok")
 
 
+def test_a_web_that_is_told_to_end_is_no_longer_ready_and_says_so_at_once(web: WebServer) -> None:
+    with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+        connection.request("GET", "/readyz")
+        assert json.loads(connection.getresponse().read())["draining"] is False
+        os.kill(web.pid, signal.SIGTERM)
+
+        def draining() -> dict[str, Any]:
+            connection.request("GET", "/readyz")
+            response = connection.getresponse()
+            assert response.status == 503
+            return dict(json.loads(response.read()))
+
+        # On the connection that it has; others it takes no more.
+        wait_until(lambda: draining()["draining"])
+
+
+def test_a_finding_says_how_long_ago_it_worked(start_web: StartWeb, own_postgres_server: PostgresServer) -> None:
+    with fresh_database(own_postgres_server) as dsn:
+        web = start_web(DATABASE_URL=dsn)
+        wait_until(lambda: states(ask(web, "/readyz"))["postgres"] == "ok")
+        assert ask(web, "/readyz")[1]["checks"]["postgres"]["age"] < 2
+        assert ask(web, "/readyz")[1]["checks"]["nats"]["age"] is None
+        own_postgres_server.stop()
+        wait_until(lambda: states(ask(web, "/readyz"))["live"] == "failing")
+        finding = ask(web, "/readyz")[1]["checks"]["postgres"]
+        assert (finding["state"], finding["age"] > 0) == ("failing", True)
+        own_postgres_server.start()
+
+
 def test_a_postgres_that_hangs_fails_readiness_fast_and_stops_nothing_else(
     start_web: StartWeb, own_postgres_server: PostgresServer
 ) -> None:

@@ -9,6 +9,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from connectors.loopback import HOST
 from flows.settings import Settings
+from tests.sockets import SocketClient
 from tests.waiting import wait_until
 from tests.watcher import Watcher, said
 from tests.writers import Writer
@@ -51,6 +52,15 @@ def test_a_stream_ends_after_a_while_and_goes_on_where_it_was(server: BaseWSGISe
         with Watcher(url, runId="run-1", last_id=watcher.last_id) as watcher:
             writer.say("3")
             assert said(watcher.rest()) == ["2", "3"]
+
+
+def test_a_socket_ends_after_a_while_and_its_client_is_to_come_again(server: BaseWSGIServer, database: str) -> None:
+    app(server).extensions["pace"] = Pace(heartbeat=0.2, lifetime=1.0)
+    with Writer(database) as writer, SocketClient(server) as client:
+        client.ask("subscribe", run="run-1")
+        writer.say("1")
+        assert client.hear("1") == ["1"]
+        assert client.end() == 1001
 
 
 def test_many_threads_share_one_hub(server: BaseWSGIServer, database: str) -> None:

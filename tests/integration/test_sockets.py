@@ -204,6 +204,14 @@ def test_our_own_page_gets_one(web: WebServer) -> None:
         assert read_head(raw).startswith(b"HTTP/1.1 101")
 
 
+def test_nothing_is_compressed(web: WebServer) -> None:
+    """It would be made anew for each client, and a little of it can swell to much."""
+    with closing(handshake(web, "Sec-WebSocket-Extensions: permessage-deflate")) as raw:
+        head = read_head(raw)
+        assert head.startswith(b"HTTP/1.1 101")
+        assert b"extensions" not in head.lower()
+
+
 @pytest.mark.parametrize(
     ("lines", "status"),
     [
