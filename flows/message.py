@@ -1,11 +1,15 @@
 """What an agent said: the row that is stored, and the event that is shown."""
 
+from __future__ import annotations
+
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from connectors.delivery import JetStreamMessage
+if TYPE_CHECKING:
+    # Not at run time: who only reads messages shall not wait for a client of NATS.
+    from connectors.delivery import JetStreamMessage
 
 CHANNEL_RUN = "run"
 CHANNEL_GENERAL = "general"
