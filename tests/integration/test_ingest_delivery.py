@@ -41,7 +41,7 @@ def test_a_message_delivered_again_before_its_ack_is_one_row(
     settles_whole(ingest, 100)
 
 
-@pytest.mark.parametrize("flags", [[()], [("-w", "2")], [(), (), ()]], ids=["a flow", "two workers", "three flows"])
+@pytest.mark.parametrize("flags", [[("-w", "2")], [(), (), ()]], ids=["two workers", "three flows"])
 def test_a_message_published_again_and_again_is_one_row(
     flags: list[tuple[str, ...]], start: Start, stream: StreamHandle
 ) -> None:

@@ -182,7 +182,7 @@ def test_what_is_held_is_kept_in_progress_wherever_it_waits(writing: Callable[..
 
 def test_nothing_is_said_of_what_is_written_at_once(writing: Callable[..., Writing]) -> None:
     sink = writing(in_progress_every_s=0.5)
-    for number in range(100):
+    for number in range(40):
         sink.write(f"word {number}")
         sink.wait_for_ack(f"word {number}")
     assert sink.notes.kept == []
