@@ -19,7 +19,7 @@ from connectors.jetstream import JetStreamSource
 from flows import logs, topology
 from flows.database import conninfo
 from flows.dead_letter import DeadLetter
-from flows.dedupe import Duplicate, RecentKeys
+from flows.dedupe import Duplicate, Memory, RecentKeys
 from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
@@ -79,6 +79,7 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     def redact_letters(letters: list[DeadLetter]) -> list[DeadLetter]:
         return [redactor.letter(letter) for letter in letters]
 
+    memory = Memory()
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
     judged = op.flat_map_batch("normalize", arrived, normalize_all)
@@ -87,7 +88,7 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     letters = op.flat_map_batch("letters", judged, _letters)
     letters = op.flat_map_batch("redact_letters", letters, redact_letters)
     by_workflow = op.flat_map_batch("by_workflow", messages, _by_workflow)
-    once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys())
+    once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys(memory))
     rows = op.flat_map_batch("encode", once, _ready)
     op.output(
         "store_messages",

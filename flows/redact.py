@@ -46,33 +46,41 @@ def _pattern(kind: str, markers: str, regex: str) -> Pattern:
 
 
 # A token stands by itself: what runs on before or after it is another word.
-_START, _END = r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_])"
+_END = r"(?![A-Za-z0-9_])"
+
+
+def _begin(letter: str) -> str:
+    """Return the beginning of a token; looking back before its first letter would have `re` stop everywhere."""
+    return rf"{letter}(?<![A-Za-z0-9_]{letter})"
+
 
 PATTERNS = (
-    _pattern("aws-access-key", "AKIA|ASIA", rf"{_START}A(?:KIA|SIA)[A-Z2-7]{{16}}{_END}"),
-    _pattern("github-token", "ghp_|gho_|ghu_|ghs_|ghr_", rf"{_START}gh[pousr]_[A-Za-z0-9]{{36,251}}{_END}"),
-    _pattern("github-token", "github_pat_", rf"{_START}github_pat_[A-Za-z0-9_]{{22,255}}{_END}"),
-    _pattern("gitlab-token", "glpat-|gldt-|glrt-", rf"{_START}gl(?:pat|dt|rt)-[A-Za-z0-9_-]{{20,64}}{_END}"),
-    _pattern("anthropic-key", "sk-ant-", rf"{_START}sk-ant-[A-Za-z0-9_-]{{20,200}}{_END}"),
+    _pattern("aws-access-key", "AKIA|ASIA", rf"{_begin('A')}(?:KIA|SIA)[A-Z2-7]{{16}}{_END}"),
+    _pattern("github-token", "ghp_|gho_|ghu_|ghs_|ghr_", rf"{_begin('g')}h[pousr]_[A-Za-z0-9]{{36,251}}{_END}"),
+    _pattern("github-token", "github_pat_", rf"{_begin('g')}ithub_pat_[A-Za-z0-9_]{{22,255}}{_END}"),
+    _pattern("gitlab-token", "glpat-|gldt-|glrt-", rf"{_begin('g')}l(?:pat|dt|rt)-[A-Za-z0-9_-]{{20,64}}{_END}"),
+    _pattern("anthropic-key", "sk-ant-", rf"{_begin('s')}k-ant-[A-Za-z0-9_-]{{20,200}}{_END}"),
     _pattern(
         "openai-key",
         "sk-",
-        rf"{_START}sk-(?:proj-|svcacct-|admin-)?(?=[A-Za-z_-]{{0,64}}[0-9])[A-Za-z0-9_-]{{32,220}}{_END}",
+        rf"{_begin('s')}k-(?:proj-|svcacct-|admin-)?(?=[A-Za-z_-]{{0,64}}[0-9])[A-Za-z0-9_-]{{32,220}}{_END}",
     ),
-    _pattern("google-key", "AIza", rf"{_START}AIza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
-    _pattern("google-token", "ya29.", rf"{_START}ya29\.[A-Za-z0-9_-]{{20,2048}}"),
-    _pattern("slack-token", "xox", rf"{_START}xox[abeoprs]-[A-Za-z0-9-]{{10,250}}{_END}"),
+    _pattern("google-key", "AIza", rf"{_begin('A')}Iza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
+    _pattern("google-token", "ya29.", rf"{_begin('y')}a29\.[A-Za-z0-9_-]{{20,2048}}"),
+    _pattern("slack-token", "xox", rf"{_begin('x')}ox[abeoprs]-[A-Za-z0-9-]{{10,250}}{_END}"),
     _pattern("slack-webhook", "hooks.slack.com/", r"hooks\.slack\.com/services/(?P<secret>[A-Za-z0-9/]{20,80})"),
-    _pattern("stripe-key", "sk_|rk_", rf"{_START}[sr]k_(?:live|test)_[A-Za-z0-9]{{16,120}}{_END}"),
-    _pattern("huggingface-token", "hf_", rf"{_START}hf_[A-Za-z0-9]{{30,60}}{_END}"),
-    _pattern("npm-token", "npm_", rf"{_START}npm_[A-Za-z0-9]{{36}}{_END}"),
-    _pattern("pypi-token", "pypi-Ag", rf"{_START}pypi-Ag[A-Za-z0-9_-]{{50,300}}{_END}"),
-    _pattern("sendgrid-key", "SG.", rf"{_START}SG\.[A-Za-z0-9_-]{{16,32}}\.[A-Za-z0-9_-]{{16,64}}"),
-    _pattern("docker-token", "dckr_pat_", rf"{_START}dckr_pat_[A-Za-z0-9_-]{{20,40}}{_END}"),
+    _pattern("stripe-key", "sk_|rk_", rf"{_begin('[sr]')}k_(?:live|test)_[A-Za-z0-9]{{16,120}}{_END}"),
+    _pattern("huggingface-token", "hf_", rf"{_begin('h')}f_[A-Za-z0-9]{{30,60}}{_END}"),
+    _pattern("npm-token", "npm_", rf"{_begin('n')}pm_[A-Za-z0-9]{{36}}{_END}"),
+    _pattern("pypi-token", "pypi-Ag", rf"{_begin('p')}ypi-Ag[A-Za-z0-9_-]{{50,300}}{_END}"),
+    _pattern("sendgrid-key", "SG.", rf"{_begin('S')}G\.[A-Za-z0-9_-]{{16,32}}\.[A-Za-z0-9_-]{{16,64}}"),
+    _pattern("docker-token", "dckr_pat_", rf"{_begin('d')}ckr_pat_[A-Za-z0-9_-]{{20,40}}{_END}"),
     _pattern("azure-key", "Key=", r"(?:Account|SharedAccess)Key=(?P<secret>[A-Za-z0-9+/]{40,100}={0,2})"),
-    _pattern("nats-seed", "SU|SA|SO|SC|SN", rf"{_START}S[UAOCN][A-Z2-7]{{56}}{_END}"),
+    _pattern("nats-seed", "SU|SA|SO|SC|SN", rf"{_begin('S')}[UAOCN][A-Z2-7]{{56}}{_END}"),
     _pattern(
-        "jwt", "eyJ", rf"{_START}eyJ[A-Za-z0-9_-]{{10,8192}}\.eyJ[A-Za-z0-9_-]{{10,65536}}\.[A-Za-z0-9_-]{{10,8192}}"
+        "jwt",
+        "eyJ",
+        rf"{_begin('e')}yJ[A-Za-z0-9_-]{{10,8192}}\.eyJ[A-Za-z0-9_-]{{10,65536}}\.[A-Za-z0-9_-]{{10,8192}}",
     ),
     _pattern(
         "private-key",
@@ -88,7 +96,7 @@ PATTERNS = (
     _pattern(
         "bearer-token",
         "Bearer |bearer ",
-        r"\b[Bb]earer (?P<secret>(?=[A-Za-z._~+/-]{0,64}[0-9])[A-Za-z0-9._~+/-]{16,8192}=*)",
+        r"[Bb](?<!\w[Bb])earer (?P<secret>(?=[A-Za-z._~+/-]{0,64}[0-9])[A-Za-z0-9._~+/-]{16,8192}=*)",
     ),
     _pattern(
         "environment-secret",

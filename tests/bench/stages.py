@@ -18,7 +18,7 @@ from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
 from connectors.postgres import PostgresSink
 from connectors.store import Store, Written
-from flows.dedupe import Duplicate, RecentKeys
+from flows.dedupe import Duplicate, Memory, RecentKeys
 from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
@@ -180,7 +180,8 @@ def _pulled(rows: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 
 def _dedupe(rows: Sequence[Message]) -> None:
-    known: dict[str | None, RecentKeys] = defaultdict(RecentKeys)
+    memory = Memory()
+    known: dict[str | None, RecentKeys] = defaultdict(lambda: RecentKeys(memory))
     for pulled in _pulled(rows):
         by_workflow: dict[str | None, list[Message]] = defaultdict(list)
         for row in pulled:
