@@ -12,7 +12,17 @@ import pytest
 import sql
 from connectors.embedded import EmbeddedPostgres
 from tests.disk import disk
-from tests.ingestion import Ingest, Start, holding, poison_with, publish_many, set_for, settles_whole
+from tests.ingestion import (
+    Ingest,
+    Start,
+    administer,
+    holding,
+    poison_with,
+    publish_many,
+    set_for,
+    settles_whole,
+    subject,
+)
 from tests.proxy import Proxy
 from tests.servers import PostgresServer, StreamHandle, fresh_database
 from tests.waiting import wait_until
@@ -133,3 +143,22 @@ def test_a_set_up_that_takes_nothing_is_waited_for(ingest: Ingest, stream: Strea
         ingest.wait_until_said("waits: 42P01: ")
         connection.execute("ALTER TABLE workflow_comms.away RENAME TO runs")
     settles_whole(ingest, 100)
+
+
+def test_a_dead_letter_that_can_not_be_kept_stays_unacked_and_delays_no_other(
+    start: Start, stream: StreamHandle, database: str
+) -> None:
+    refuse = (
+        "CREATE TRIGGER refuse BEFORE INSERT ON workflow_comms.dead_letters FOR EACH ROW WHEN (NEW.payload = 'bad')"
+    )
+    poison_with(database, "RAISE EXCEPTION 'no poison, please'")
+    administer(database, f"{refuse} EXECUTE FUNCTION poison()")
+    ingest = start(AGENT_COMMS_MAX_TRIES="1")
+    stream.publish(subject(), b"bad")
+    stream.publish(subject(), b"also no JSON")
+    publish_many(stream, range(100))
+    ingest.wait_for_rows(100)
+    wait_until(lambda: stream.consumer().num_ack_pending == 1, "all acks but one")
+    assert ingest.rows("SELECT payload FROM workflow_comms.dead_letters") == [(b"also no JSON",)]
+    administer(database, "DROP TRIGGER refuse ON workflow_comms.dead_letters")
+    settles_whole(ingest, 100, letters=2)
