@@ -30,8 +30,10 @@ def test_all_workflows_together_are_remembered_in_bounded_memory() -> None:
         workflow.on_batch([keyed(f"{number}-{n}") for n in range(10)])
     assert sum(len(workflow._keys) for workflow in workflows) == 100
     # The oldest have forgotten, the newest remember.
-    assert isinstance(*workflows[0].on_batch([keyed("0-9")])[0], Message)
-    assert isinstance(*workflows[-1].on_batch([keyed("49-0")])[0], Duplicate)
+    (old,) = workflows[0].on_batch([keyed("0-9")])[0]
+    (new,) = workflows[-1].on_batch([keyed("49-0")])[0]
+    assert isinstance(old, Message)
+    assert isinstance(new, Duplicate)
 
 
 def test_a_silent_workflow_is_forgotten() -> None:
