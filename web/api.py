@@ -27,7 +27,7 @@ _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 @bp.get("/events")
 def events() -> Response:
     """Stream the messages of a run or of the general channel: the newest of what was said, then what is being said."""
-    parameters.only(*SCOPE, "limit", "lastEventId", "html")
+    parameters.only(*SCOPE, "include", "limit", "lastEventId", "html")
     scope, run = parameters.scope()
     limit = parameters.limit(MESSAGES, MOST_HISTORY)
     form = SSE_WITH_HTML if parameters.flag("html") else SSE

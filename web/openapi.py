@@ -123,7 +123,7 @@ _STREAM = (
 
 OPERATIONS: dict[str, Operation] = {
     "api.events": Operation(
-        query=(*api.SCOPE, "limit", "lastEventId", "html"),
+        query=(*api.SCOPE, "include", "limit", "lastEventId", "html"),
         limit=(api.MESSAGES, api.MOST_HISTORY),
         answers={"text/event-stream": {"type": "string"}},
         more=_STREAM,

@@ -29,6 +29,7 @@ class Subscribe(_Operation, frozen=True, tag="subscribe", rename="camel"):
     id: Name | None = None
     run: Text | None = None
     channel: Literal["run", "general"] | None = None
+    include: Literal["general"] | None = None
     workflow_namespace: Text | None = None
     workflow_uid: Text | None = None
     workflow_name: Text | None = None
@@ -54,6 +55,7 @@ class Subscribe(_Operation, frozen=True, tag="subscribe", rename="camel"):
             workflow_name=self.workflow_name or None,
             agent_id=self.agent_id or None,
             kinds=tuple(word.strip() for word in (self.kind or "").split(",") if word.strip()),
+            general=self.include is not None and channel == CHANNEL_RUN,
         )
 
     def start(self) -> Start:

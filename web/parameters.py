@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 from uuid import UUID
 
+import msgspec
 from flask import request
 
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
@@ -88,7 +89,8 @@ def scope() -> tuple[Scope, str | None]:
     if wanted.channel == CHANNEL_RUN and not (run or wanted.workflow_uid or wanted.workflow_name):
         message = "runId is missing: name a run by runId, workflowUid or workflowName, or ask for channel=general."
         raise Problem(message, "runId")
-    return wanted, run
+    general = choice("include", (CHANNEL_GENERAL,)) is not None and wanted.channel == CHANNEL_RUN
+    return msgspec.structs.replace(wanted, general=general), run
 
 
 def selection() -> tuple[Selection, str | None]:

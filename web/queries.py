@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import Connection, Cursor
 
 import sql
@@ -45,6 +46,8 @@ class Scope(Struct, frozen=True):
     workflow_name: str | None = None
     agent_id: str | None = None
     kinds: tuple[str, ...] = ()
+    # For those who watch a run: what the general channel says under its name as well (see `touches`).
+    general: bool = False
 
     @property
     def key(self) -> Key | None:
@@ -52,6 +55,10 @@ class Scope(Struct, frozen=True):
         if self.workflow_namespace is None or self.workflow_uid is None:
             return None
         return self.workflow_namespace, self.workflow_uid
+
+    def touches(self, event: Event) -> bool:
+        """Whether an event is in the general channel and in the scope, unless its run's own channel says it too."""
+        return self.general and replace(self, channel=CHANNEL_GENERAL).holds(event)
 
     def holds(self, event: Event) -> bool:
         """Whether an event is in the scope."""
@@ -209,9 +216,7 @@ class Reader:
         for found in [match.run, *match.others]:
             if found and uid in (None, found.workflow_uid) and name in (None, found.workflow_name):
                 namespace, uid = found.key
-                return msgspec.structs.replace(
-                    scope, workflow_namespace=namespace, workflow_uid=uid, workflow_name=None
-                )
+                return replace(scope, workflow_namespace=namespace, workflow_uid=uid, workflow_name=None)
         return None
 
     def message(self, scope: Scope, seq: int) -> Event | None:
@@ -232,7 +237,9 @@ class Reader:
         found = self.resolve(scope)
         if found is None:
             return head
-        query = "workflow_cursor" if found.key else "general_cursor"
+        query = "general_cursor" if found.key is None else "workflow_cursor"
+        if found.general:
+            query = "run_and_general_cursor"
         (cursor,) = self._rows(query, **_filter(found), limit=limit, seq=head)[0]
         return head if cursor is None else int(cursor)
 
@@ -274,6 +281,8 @@ def _stretch(connection: Connection, scope: Scope, seq: int, limit: int) -> tupl
     arguments = {**_filter(scope), "seq": seq}
     if scope.key is None:
         return read_events(connection, "general_messages_since", limit, arguments)
+    if scope.general:
+        return read_events(connection, "run_and_general_since", limit, arguments)
     # Whoever was away for a moment is behind by little of what everybody said.
     near = _seqs(connection, "channel_seqs_since", arguments, NEAR)
     if len(near) < NEAR:

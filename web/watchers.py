@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 
-from flows.message import CHANNEL_RUN, Event
+from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
 from web.frame import Chunk, Item, message_item, run_item
 from web.mailbox import Mailbox
 from web.metrics import note_delay
@@ -70,7 +70,8 @@ class Watchers:
             if mailbox not in self._by_scope.setdefault(scope, set()):
                 self._by_scope[scope].add(mailbox)
                 self._scopes[mailbox].append(scope)
-                self._by_workflow.setdefault((scope.channel, scope.key), set()).add(scope)
+                for place in _places(scope):
+                    self._by_workflow.setdefault(place, set()).add(scope)
 
     def watch_runs(self, mailbox: Mailbox, namespace: str | None) -> None:
         """Put the runs that change into a mailbox, perhaps of one namespace only."""
@@ -87,6 +88,8 @@ class Watchers:
     def hand_out(self, events: list[Event]) -> set[Key]:
         """Put messages where they are watched; return the runs that they belong to."""
         batches: dict[Scope, list[Item]] = {}
+        # What is to be read from Postgres, which knows whether it was said in both channels.
+        lapsing: set[Scope] = set()
         touched: set[Key] = set()
         with self._lock:
             for event in events:
@@ -95,10 +98,17 @@ class Watchers:
                     if scope.holds(event):
                         item = item or message_item(event)
                         batches.setdefault(scope, []).append(item)
+                    elif scope.touches(event):
+                        lapsing.add(scope)
                 if event.channel == CHANNEL_RUN and event.workflow_uid is not None:
                     touched.add((event.workflow_namespace, event.workflow_uid))
                     self._wake_awaiting(event)
+            for mailbox in (mailbox for scope in lapsing for mailbox in self._by_scope[scope]):
+                mailbox.lapse()
             for scope, items in batches.items():
+                if scope in lapsing:
+                    # In one order with the rest.
+                    continue
                 chunk = Chunk(items)
                 # One by one: each is to have it, and what `put` returns says only how.
                 if sum([mailbox.put(chunk) for mailbox in self._by_scope[scope]]):
@@ -139,7 +149,13 @@ class Watchers:
         self._names[mailbox] = []
 
     def _forget_scope(self, scope: Scope) -> None:
-        place = scope.channel, scope.key
-        self._by_workflow[place].discard(scope)
-        if not self._by_workflow[place]:
-            del self._by_workflow[place]
+        for place in _places(scope):
+            self._by_workflow[place].discard(scope)
+            if not self._by_workflow[place]:
+                del self._by_workflow[place]
+
+
+def _places(scope: Scope) -> list[tuple[str, Key | None]]:
+    """Return where the events of a scope are."""
+    channels = [scope.channel, *([CHANNEL_GENERAL] if scope.general else [])]
+    return [(channel, scope.key) for channel in channels]
