@@ -4,7 +4,7 @@ import pytest
 
 from web.operation import Ping, Publish, Subscribe, Unreadable, Unsubscribe, read
 from web.problems import Problem
-from web.sockets import text_frame
+from web.wire import text_frame
 
 
 def test_each_operation_is_read() -> None:
