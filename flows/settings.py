@@ -102,6 +102,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_artifact_bytes: Annotated[Count, setting("Backfill: how much an artifact may unpack to, in bytes.")] = (
         8_589_934_592
     )
+    agent_comms_url: Annotated[
+        str | None, setting("Read: where the API is; without it messages are read from DATABASE_URL.")
+    ] = None
+    agent_comms_token: Annotated[str | None, setting("Read: the token that tells the API who asks.", secret=True)] = (
+        None
+    )
     agent_comms_retention_days: Annotated[Count, setting("Prune: how long messages are kept, in days.")] = 90
     agent_comms_stale_minutes: Annotated[
         Count, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")

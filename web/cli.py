@@ -10,6 +10,7 @@ import click
 from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
+from web.read import read
 from web.run import run as run_command
 from web.runs import runs
 
@@ -26,6 +27,7 @@ def main() -> None:
 
 main.add_command(publish)
 main.add_command(run_command)
+main.add_command(read)
 main.add_command(dead_letters)
 main.add_command(runs)
 

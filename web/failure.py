@@ -56,6 +56,8 @@ def say(text: str) -> None:
 
 def in_words(error: Exception) -> Failure | None:
     """Return the failure that an error stands for; None where it is a bug of ours."""
+    if isinstance(error, Failure):
+        return error
     # Imported here, so that a command that fails at nothing doesn't wait for them.
     import psycopg
 
@@ -67,8 +69,6 @@ def in_words(error: Exception) -> Failure | None:
     from flows.settings import SettingError
 
     match error:
-        case Failure():
-            return error
         case SettingError() | PayloadError():
             return Failure(str(error), WRONG)
         case NatsUnavailable():
