@@ -29,12 +29,16 @@ LEAST_BACKOFF_S = 1.0
 MOST_BACKOFF_S = 30.0
 # While messages come faster than they are indexed, storing them goes first: it rests that many times as long.
 REST = 2.0
+# How often it looks whether messages are gone that are indexed, and how many stretches of them it forgets at once.
+FORGET_S = 600.0
+FORGOTTEN = 20
 CLOSE_S = 3.0
 
 SESSION = b"""
     SET timezone = 'UTC';
     SET statement_timeout = '60s';
     SET plan_cache_mode = force_custom_plan;
+    SET enable_seqscan = off;
     SET jit = off
 """
 
@@ -84,10 +88,12 @@ class Indexer:
     def _work(self, connection: Connection) -> None:
         while not self._stopping.is_set() and not take_turn(connection):
             self._stopping.wait(IDLE_S)
-        seen = -1
+        seen, forgot = -1, -FORGET_S
         while not self._stopping.is_set():
             head = newest_seq(connection)
             began = time.monotonic()
+            if began - forgot > FORGET_S and not forget(connection):
+                forgot = began
             # Nothing new, nothing to do: a quiet database is left alone.
             if head == seen or not index_next(connection, self._breathe):
                 seen = head
@@ -123,6 +129,12 @@ def index_next(connection: Connection, breathe: Callable[[], object] = lambda: N
     events, _ = tail(connection, upto, ROWS)
     _write(connection, segment, events, breathe)
     return True
+
+
+def forget(connection: Connection) -> bool:
+    """Forget some of the oldest messages that were indexed and are gone; return False where there are none left."""
+    row = connection.execute(sql.query("search_forget"), {"limit": FORGOTTEN}).fetchone()
+    return bool(row and row[0] == FORGOTTEN)
 
 
 def progress(connection: Connection) -> tuple[int, int]:

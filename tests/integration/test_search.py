@@ -17,7 +17,7 @@ from flows.message import Event
 from tests.waiting import wait_until
 from tests.writers import Writer
 from web.archive import Archive, Excerpt, Quote
-from web.indexer import Indexer, index_next, take_turn
+from web.indexer import Indexer, forget, index_next, take_turn
 from web.queries import Place, Reader, Scope
 from web.selection import Selection
 from web.terms import matches, terms_of
@@ -404,6 +404,37 @@ def test_a_live_order_that_began_anew_is_indexed_anew(
     index()
     assert found(archive, "new") == ["new 1", "new 2"]
     assert found(archive, "old") == []
+
+
+def test_what_is_gone_is_forgotten(
+    database: str, archive: Archive, writer: Writer, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.indexer, "FORGOTTEN", 1)
+    for number in range(4):
+        writer.say(*(f"word {number} {other}" for other in range(50)))
+    index()
+
+    def segments() -> list[set[int]]:
+        tables = ("search_segments", "search_blocks", "search_slices")
+        with psycopg.connect(database) as connection:
+            query = "SELECT DISTINCT segment FROM workflow_comms.{}"
+            return [{segment for (segment,) in connection.execute(query.format(table).encode())} for table in tables]
+
+    assert segments() == [{1, 2, 3, 4}] * 3
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert not forget(connection)
+        connection.execute("DELETE FROM workflow_comms.agent_messages WHERE seq <= 120")
+        while forget(connection):
+            pass
+        assert segments() == [{3, 4}] * 3
+        assert len(found(archive, "word")) == 80
+        connection.execute("DELETE FROM workflow_comms.agent_messages")
+        while forget(connection):
+            pass
+        # Or what comes next would be taken for what was indexed.
+        assert segments() == [{4}] * 3
+    writer.say("word")
+    assert found(archive, "word") == ["word"]
 
 
 def test_a_search_is_answered_while_messages_are_stored_and_indexed(database: str, archive: Archive) -> None:
