@@ -1,5 +1,6 @@
 """Processes that work through tasks and hand on what they find, while somebody else uses it."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -230,6 +231,9 @@ def _serve(work: Work[T], pipe: Connection, parent: int) -> None:
     die_with_parent(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
+    # What is found holds no cycles, and looking for them among thousands of lines takes time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
     with suppress(EOFError, BrokenPipeError):
         while True:
             for task in pipe.recv():

@@ -126,12 +126,15 @@ class Objects:
         Raises:
             ObjectError: the root can't be listed. A folder that isn't there has no objects.
         """
-        if under:
-            self.check(under)
         if self.is_local:
             if not self._folder.is_dir():
                 message = f"{self.root} is no folder"
                 raise ObjectError(Trouble.MISSING, message)
+            if under and not (self._folder / under).is_dir():
+                return
+        if under:
+            self.check(under)
+        if self.is_local:
             yield from self._walk(self._folder / under, PurePosixPath(under), note)
             return
         filesystem, root = self._open_root()

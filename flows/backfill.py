@@ -5,12 +5,13 @@
 Reads what AGENT_COMMS_ARTIFACTS names, of everything that has changed since it was read last.
 """
 
+import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 import bytewax.operators as op
@@ -33,28 +34,33 @@ from flows.message import Message
 from flows.missing import Comparison, Missing, Step
 from flows.normalize import normalize
 from flows.patience import insist
-from flows.payload import PayloadError, compose
 from flows.recovery import Recovery, now, recoveries
 from flows.redact import redactor_of
 from flows.settings import SettingError, Settings
 from flows.sheet import Found, Over, Read, Sheet, SheetReader, Task
 from flows.shelf import Recovered, Shelf
-from flows.spelling import Claim
 from flows.stock import Stock
 from flows.storage import ready
 
-# Reading in processes of its own is worth their start from so many bytes on, as they are stored.
+# Reading in processes of their own is worth their start from so many bytes on, as they are stored; a run counts, too.
 WORTH_PROCESSES_BYTES = 4 * 1024 * 1024
+RUN_BYTES = 32 * 1024
 BUNDLE_BYTES = 512 * 1024
 BUNDLE_RUNS = 64
 # Runs that the database is asked about at once.
 PAGE = 500
+CORES = len(os.sched_getaffinity(0))
 PATIENCE = timedelta(minutes=2)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_decode_claim = msgspec.json.Decoder(Claim).decode
+
+
+class _Kind(Struct):
+    kind: str
+
+
+_kind_of = msgspec.json.Decoder(_Kind).decode
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -69,7 +75,7 @@ class Options(Struct, frozen=True, kw_only=True):
         patience: how long an absent Postgres is waited for.
     """
 
-    processes: int = len(os.sched_getaffinity(0))
+    processes: int = CORES
     again: bool = False
     dry_run: bool = False
     keep_other_lines: bool = False
@@ -128,6 +134,7 @@ class Backfill:
         self._redactor = redactor_of(settings)
         self.runs: dict[int, Recovery] = {}
         self.progress = Progress()
+        self._done_bytes: dict[tuple[int, int], int] = {}
         self._stopped = False
         self.failure: Exception | None = None
         self._stock = Stock(self._database)
@@ -193,7 +200,7 @@ class Backfill:
             self._objects, settings.agent_comms_max_message_bytes, limits, keep_other_lines=options.keep_other_lines
         )
         tasks = [run.task for run in self.runs.values()]
-        if not options.processes or self.progress.bytes < WORTH_PROCESSES_BYTES:
+        if not options.processes or self.progress.bytes + len(tasks) * RUN_BYTES < WORTH_PROCESSES_BYTES:
             return Alone(reader, tasks)
         return Crew(reader, list(_bundles(tasks)), options.processes, _lost)
 
@@ -211,10 +218,17 @@ class Backfill:
         progress = self.progress
         if isinstance(found, Sheet):
             progress.rows += len(found.keys)
-        elif isinstance(found, Read):
             progress.lines += found.lines
-        elif isinstance(found, Over):
-            progress.done_bytes += self.runs[found.run].task.size
+            self._note_bytes(found, found.share)
+        elif isinstance(found, Read):
+            self._note_bytes(found, 1.0)
+
+    def _note_bytes(self, found: Sheet | Read, share: float) -> None:
+        size = self.runs[found.run].parts[found.part].artifact.object.size
+        done = round(size * share)
+        place = found.run, found.part
+        self.progress.done_bytes += max(0, done - self._done_bytes.get(place, 0))
+        self._done_bytes[place] = done
 
     def _normalize(self, steps: list[Step]) -> list[Recovered | Over]:
         recovered: list[Recovered | Over] = []
@@ -265,20 +279,16 @@ class Backfill:
 
 
 def message_of(missing: Missing, run: Recovery, settings: Settings) -> Message | None:
-    """Return what is missing as the message that the ingest would have made of it; None where it makes none."""
-    claim = _decode_claim(missing.claim)
-    claim.timestamp = _in_words(missing.time)
-    key = run.parts[missing.part].artifact.object.key
-    claim.attrs = {**(claim.attrs or {}), "timestamp_source": missing.source, "artifact_key": key}
-    try:
-        outgoing = compose(run.speaker(missing.part, settings.agent_id), claim)
-    except PayloadError:
-        return None
-    # What is refused later becomes a dead letter of that time.
+    """Return what is missing as the message that the ingest makes of it; None where it makes none."""
+    kind = _kind_of(missing.claim).kind
+    subject = run.subject(missing.part, kind, settings.agent_id)
+    # Stored when it was said: what has no time of its own takes this one.
     reply = f"$JS.ACK.backfill.backfill.1.0.0.{missing.time * 1_000}.0"
-    delivered = JetStreamMessage(outgoing.subject, outgoing.payload, reply)
-    message = normalize(delivered, settings.agent_comms_max_message_bytes)
-    return message if isinstance(message, Message) else None
+    message = normalize(JetStreamMessage(subject, missing.claim, reply), settings.agent_comms_max_message_bytes)
+    if not isinstance(message, Message):
+        return None
+    message.attrs["timestamp_source"] = missing.source
+    return message
 
 
 def _encode(steps: list[Recovered | Over]) -> list[Recovered | Over]:
@@ -288,17 +298,13 @@ def _encode(steps: list[Recovered | Over]) -> list[Recovered | Over]:
     return steps
 
 
-def _in_words(time: int) -> str:
-    return (_EPOCH + timedelta(microseconds=time)).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def _bundles(tasks: Sequence[Task]) -> Iterator[list[Task]]:
     """Put small runs together: each process is given a bundle at a time."""
     bundle: list[Task] = []
     size = 0
     for task in tasks:
         bundle.append(task)
-        size += task.size
+        size += task.size + RUN_BYTES
         if size >= BUNDLE_BYTES or len(bundle) >= BUNDLE_RUNS:
             yield bundle
             bundle, size = [], 0
@@ -349,7 +355,16 @@ def flow() -> Dataflow:
         sys.exit(f"agent-comms: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: backfill.stop())
+    mind_garbage()
     return backfill.flow()
+
+
+def mind_garbage() -> None:
+    """Have this process look for cycles less often: messages hold none."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
+    # The writing thread gets the interpreter back sooner.
+    sys.setswitchinterval(0.0005)
 
 
 def _log(run: Recovery) -> None:

@@ -17,7 +17,7 @@ class Missing(Struct, gc=False):
     Attributes:
         run: the number of its run.
         part: of the artifact that it is in.
-        claim: JSON.
+        claim: as a payload without a time.
         time: when it was said, microseconds since the Unix epoch.
         source: what the time was taken from.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -15,12 +16,14 @@ from flows.catalog import Listed
 from flows.finished import Key
 from flows.message import PERSON
 from flows.moment import Place, Window
-from flows.normalize import DEFAULT_RUNTIME, MAX_NAME
-from flows.payload import Speaker
+from flows.normalize import DEFAULT_RUNTIME
 from flows.report import RunReport, Tokens, Treated, report, tokens
 from flows.sheet import Part, Read, Sheet, Task
+from flows.subject import format_run
 
 _PREFIX = "workflow"
+# One agent says most of it, in a handful of kinds.
+_subject = lru_cache(maxsize=1_024)(format_run)
 
 
 class Known(Struct, frozen=True):
@@ -140,7 +143,14 @@ class Recovery:
     @property
     def task(self) -> Task:
         """What is to be read of it."""
-        return Task(self.number, *self.key, self.parts, self._waiting)
+        run, runtime = self.run, self.known.runtime
+        beside = {
+            "run_id": run.run_id,
+            "stage": run.stage,
+            "runtime": runtime if runtime != DEFAULT_RUNTIME else None,
+        }
+        said = {name: value for name, value in beside.items() if value}
+        return Task(self.number, *self.key, self.parts, said, self._waiting)
 
     def begin(self) -> None:
         """Forget what was found: the run is read from its beginning."""
@@ -176,21 +186,14 @@ class Recovery:
             times.append(_microseconds(self.known.ended_at))
         return times
 
-    def speaker(self, part: int, default_agent: str) -> Speaker:
-        """Return in whose name an artifact's messages are stored."""
-        run, known = self.run, self.known
-        agents = [agent for agent in known.agents if agent != PERSON]
-        agent = self.tallies[part].agent or run.agent or (agents[0] if len(agents) == 1 else default_agent)
-        return Speaker(
-            prefix=_PREFIX,
-            namespace=run.namespace,
-            name=run.name,
-            uid=run.uid,
-            agent=agent if len(agent) <= MAX_NAME else default_agent,
-            run_id=run.run_id,
-            stage=run.stage if run.stage and len(run.stage) <= MAX_NAME else None,
-            runtime=known.runtime if known.runtime != DEFAULT_RUNTIME else None,
-        )
+    def subject(self, part: int, kind: str, default_agent: str) -> str:
+        """Return the subject that an artifact's messages of a kind would have been published on."""
+        tally = self.tallies[part]
+        if tally.agent is None:
+            agents = [agent for agent in self.known.agents if agent != PERSON]
+            said = self.run.agent if self.run.agent != PERSON else None
+            tally.agent = said or (agents[0] if len(agents) == 1 else default_agent)
+        return _subject(_PREFIX, self.run.namespace, self.run.name, self.run.uid, tally.agent, kind)
 
     def lines(self) -> list[account.Line]:
         """Return the accounts of what was read."""

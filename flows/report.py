@@ -27,7 +27,7 @@ class Tokens(Struct):
     turns: list[Turn]
 
 
-class RunReport(Struct, omit_defaults=True):
+class RunReport(Struct):
     """What a run's artifacts came to.
 
     Attributes:

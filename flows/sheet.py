@@ -3,7 +3,7 @@
 This is what happens in the reading processes; it knows nothing of the database.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -47,6 +47,7 @@ class Task(Struct, frozen=True):
 
     Attributes:
         number: of the run; whatever is found bears it.
+        beside: what every message says of the run: its id, its stage, its runtime.
         waiting: attempts whose events may still come, so that their logs are left alone for now.
     """
 
@@ -54,6 +55,7 @@ class Task(Struct, frozen=True):
     namespace: str
     uid: str
     parts: list[Part]
+    beside: dict[str, str] = {}
     waiting: frozenset[str] = frozenset()
 
     @property
@@ -75,9 +77,10 @@ class Sheet(Struct, tag="sheet"):
         part: the artifact's place in its task.
         file: which of the artifact's files it is, from 0.
         keys: of each message, by which it is known whether it is stored.
-        claims: of each message, JSON.
+        claims: of each message, as a payload without a time.
         told: when a message was said by its own word, by its place; microseconds since the Unix epoch.
         threads: where on the sheet a thread begins, and when by its id, in the same measure.
+        lines: how many were read for it.
         share: how much of the artifact has been read with it, from 0 to 1.
         is_last: whether the file ends with it.
     """
@@ -89,6 +92,7 @@ class Sheet(Struct, tag="sheet"):
     claims: list[bytes]
     told: dict[int, int]
     threads: dict[int, int | None]
+    lines: int
     share: float
     is_last: bool
 
@@ -211,7 +215,8 @@ class SheetReader(Struct):
                 if kind is None or (artifact.kind == BUNDLE and (kind == "log") != logs):
                     continue
                 reader = Reader(kind, "backfill", name, budget=budget(self.max_message_bytes))
-                pages = _Pages((task.number, place, number), name, read, self.keep_other_lines)
+                pages = _Pages((task.number, place, number), name, artifact.object.key, task.beside, read)
+                pages.keep_other_lines = self.keep_other_lines
                 for sheet in pages.of(member, reader, scope.key_of_id):
                     sheet.share = min(file.read_bytes / max(artifact.object.size, 1), 1.0)
                     yield sheet
@@ -242,11 +247,13 @@ class _Counted:
 class _Pages:
     """Turns the lines of one file into sheets, and counts what there is on them."""
 
-    def __init__(self, place: tuple[int, int, int], name: str, read: Read, keep_other_lines: bool) -> None:
+    def __init__(self, place: tuple[int, int, int], name: str, key: str, beside: Mapping[str, str], read: Read) -> None:
         self._place = place
         self._name = name
+        self._key = key
+        self._beside = beside
         self._read = read
-        self._keep_other_lines = keep_other_lines
+        self.keep_other_lines = False
         self._usage: dict[str, dict[str, int]] = {}
         self._sheet = self._blank()
         self._size = 0
@@ -258,6 +265,7 @@ class _Pages:
         lines = _Lines(member)
         for line in lines:
             read.lines += 1
+            self._sheet.lines += 1
             claims = self._claims(reader, line)
             if state.thread is not thread and claims:
                 # Whatever else its line says belongs to the thread before.
@@ -290,7 +298,7 @@ class _Pages:
         if not claims:
             if not line.data.strip():
                 self._read.skip("blank")
-            elif self._keep_other_lines and reader.state.skipped:
+            elif self.keep_other_lines and reader.state.skipped:
                 return self._other_line(reader, line)
         return claims
 
@@ -314,14 +322,28 @@ class _Pages:
 
     def _add(self, claim: Claim, key_of_id: Callable[[str], str]) -> None:
         sheet = self._sheet
+        attrs = claim.attrs or {}
+        attrs["artifact_key"] = self._key
+        fields: dict[str, Any] = {
+            "message_id": claim.message_id,
+            "kind": claim.kind,
+            "role": claim.role,
+            "content": claim.content,
+            "attrs": attrs,
+            **self._beside,
+        }
+        if claim.tool is not None:
+            fields["tool"] = claim.tool
+        # What a line doesn't say itself is not told by the line before.
+        if claim.timestamp and "synthetic" not in attrs and (told := _microseconds(claim.timestamp)) is not None:
+            sheet.told[len(sheet.keys)] = told
+            fields["timestamp"] = claim.timestamp
         try:
-            encoded = _encode_claim(claim)
+            encoded = _encode_claim(fields)
         except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
+            sheet.told.pop(len(sheet.keys), None)
             self._read.skip("unreadable")
             return
-        own_time = claim.timestamp if claim.timestamp and "synthetic" not in (claim.attrs or {}) else None
-        if own_time and (told := _microseconds(own_time)) is not None:
-            sheet.told[len(sheet.keys)] = told
         sheet.keys.append(key_of_id(claim.message_id or ""))
         sheet.claims.append(encoded)
         self._size += len(encoded)
@@ -355,7 +377,7 @@ class _Pages:
         return sheet
 
     def _blank(self) -> Sheet:
-        return Sheet(*self._place, [], [], {}, {}, 1.0, is_last=False)
+        return Sheet(*self._place, [], [], {}, {}, 0, 1.0, is_last=False)
 
 
 class _Lines:

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -88,68 +89,90 @@ class Shelf:
         self._waiting_bytes = 0
         self._over: list[Recovery] = []
         self._connection: Connection[Any] | None = None
+        self._writer = ThreadPoolExecutor(1, "shelf")
+        self._writing: Future[None] | None = None
 
     def put(self, steps: Sequence[Recovered | Over]) -> None:
-        """Take what comes next."""
+        """Take what comes next; waits while what came before is written, once there is a batch of it.
+
+        Raises:
+            Exception: what came before can't be written.
+        """
         for step in steps:
             if isinstance(step, Recovered):
                 self._waiting.append(step)
                 self._waiting_bytes += step.message.size
                 if len(self._waiting) >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
-                    self._write()
+                    self._hand_over()
             else:
                 # All of its messages are written, or wait; none comes any more.
                 self._over.append(self._runs[step.run])
                 if len(self._over) >= BATCH_RUNS:
-                    self.settle()
+                    self._hand_over()
 
     def finish(self) -> None:
-        """Store what waits, and settle what is over."""
-        self.settle()
+        """Write what waits, and settle what is over.
 
-    def _write(self) -> None:
-        batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        Raises:
+            Exception: it can't be.
+        """
+        self._hand_over()
+        self._wait()
+
+    def _hand_over(self) -> None:
+        """Have the writing thread write what has come, while more comes."""
+        self._wait()
+        batch, over = self._waiting, self._over
+        self._waiting, self._waiting_bytes, self._over = [], 0, []
+        self._writing = self._writer.submit(self._write, batch, over)
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, batch: Sequence[Recovered], over: Sequence[Recovery]) -> None:
         if self._dry_run:
             for each in batch:
                 self._tally(each).inserted += 1
-            return
-        if not batch:
-            return
+        elif batch:
+            self._store_batch(batch)
+        if over:
+            self._settle(over)
+
+    def _store_batch(self, batch: Sequence[Recovered]) -> None:
         self._origins = {each.message.dedupe_key: each for each in batch}
         written = self._insist(lambda: self._store.store([each.ready or ready(each.message) for each in batch]))
         for item in written.new:
-            if origin := self._origin(item):
+            if origin := self._take_origin(item):
                 self._tally(origin).inserted += 1
-                del self._origins[origin.message.dedupe_key]
         for refused in (*written.rejected, *(failure.item for failure in written.failed)):
-            if origin := self._origin(refused):
+            if origin := self._take_origin(refused):
                 self._tally(origin).refused += 1
-                del self._origins[origin.message.dedupe_key]
         for failure in written.failed:
             log.warning("a message can't be stored: %s", failure.why)
-        # Whoever else has stored the others has done so since they were looked for.
+        # Whoever has stored the others has done so since they were looked for.
         for origin in self._origins.values():
             self._tally(origin).stored += 1
+
+    def _take_origin(self, item: Ready | Duplicate) -> Recovered | None:
+        return self._origins.pop(item.message.dedupe_key, None) if isinstance(item, Ready) else None
 
     def _add_with_account(self, cursor: Cursor[Any], new: Sequence[Ready | Duplicate]) -> None:
         if self._roll_up is not None:
             self._roll_up(cursor, new)
-        counts = Counter((origin.run, origin.part) for item in new if (origin := self._origin(item)))
+        known = (self._origins.get(item.message.dedupe_key) for item in new if isinstance(item, Ready))
+        counts = Counter((origin.run, origin.part) for origin in known if origin)
         lines = [self._runs[run].line(part, number) for (run, part), number in counts.items()]
         account.add_inserted(cursor, lines)
-
-    def _origin(self, item: Ready | Duplicate) -> Recovered | None:
-        return self._origins.get(item.message.dedupe_key) if isinstance(item, Ready) else None
 
     def _tally(self, origin: Recovered) -> Tally:
         return self._runs[origin.run].tallies[origin.part]
 
-    def settle(self) -> None:
-        """Write down how the runs that are over stand."""
-        self._write()
-        over, self._over = self._over, []
+    def _settle(self, over: Sequence[Recovery]) -> None:
+        """Write down how runs stand all of whose messages are written."""
         concluded = [(run, *run.conclude(now())) for run in in_order(over)]
-        if concluded and not self._dry_run:
+        if not self._dry_run:
             self._insist(lambda: self._write_down(concluded))
         for run, _, _ in concluded:
             self._done(run)
@@ -167,7 +190,7 @@ class Shelf:
             account.settle(connection, [line for run, _, _ in concluded for line in run.lines()])
 
     def _insist(self, action: Callable[[], T]) -> T:
-        return insist(action, self._patience, self.close)
+        return insist(action, self._patience, self._reset)
 
     def _open(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -175,6 +198,11 @@ class Shelf:
         return self._connection
 
     def close(self) -> None:
+        """End; what has not been written is left."""
+        self._writer.shutdown()
+        self._reset()
+
+    def _reset(self) -> None:
         """Drop the connections; what comes next makes new ones."""
         self._store.close()
         connection, self._connection = self._connection, None

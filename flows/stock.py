@@ -2,23 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from struct import Struct, error
+from struct import Struct
 from typing import Any
 
 import polars
 import psycopg
 
 import sql
-from connectors import binary
 from flows.finished import Key
 
 # Of a run's messages so many are looked through for each key that is asked for; beyond that, keys are looked up.
 WORTH = 4
 KEY_CHARS = 32
-_ROW = Struct(f"!hi{KEY_CHARS}siq")
-_SHAPE = (2, KEY_CHARS, 8)
-_UNREADABLE = f"a stored key has other than {KEY_CHARS} characters"
-_HEAD, _TAIL = len(binary.SIGNATURE), len(binary.TRAILER)
+_ROW = Struct(f"!{KEY_CHARS}sq")
 # From the Unix epoch to Postgres', in microseconds.
 _EPOCH_US = 946_684_800_000_000
 SCHEMA = {"key": polars.String, "time": polars.Int64}
@@ -53,24 +49,17 @@ class Stock:
             return polars.DataFrame(schema=SCHEMA)
         if sum(messages for _, messages in runs) <= WORTH * len(keys):
             arguments: dict[str, Any] = {"namespaces": [key[0] for key in wanted], "uids": [key[1] for key in wanted]}
-            return self._copied(sql.query("stored_of_runs"), arguments)
-        return self._copied(sql.query("stored_of_keys"), {"keys": list(keys)})
+            return self._read(sql.query("stored_of_runs"), arguments)
+        return self._read(sql.query("stored_of_keys"), {"keys": list(keys)})
 
-    def _copied(self, query: str, arguments: dict[str, Any]) -> polars.DataFrame:
-        statement = f"COPY ({query}) TO STDOUT (FORMAT binary)".encode()
-        with self._open().cursor().copy(statement, arguments) as copy:
-            data = b"".join(copy)
+    def _read(self, query: str, arguments: dict[str, Any]) -> polars.DataFrame:
+        row = self._open().execute(query.encode(), arguments, binary=True).fetchone()
+        data: bytes = row[0] or b"" if row else b""
         keys: list[str] = []
         times: list[int] = []
-        body = memoryview(data)[_HEAD : len(data) - _TAIL]
-        try:
-            for fields, key_bytes, key, time_bytes, time in _ROW.iter_unpack(body):
-                if (fields, key_bytes, time_bytes) != _SHAPE:
-                    raise ValueError(_UNREADABLE)
-                keys.append(key.decode())
-                times.append(time + _EPOCH_US)
-        except error as wrong:
-            raise ValueError(_UNREADABLE) from wrong
+        for key, time in _ROW.iter_unpack(data):
+            keys.append(key.decode())
+            times.append(time + _EPOCH_US)
         return polars.DataFrame({"key": keys, "time": times}, schema=SCHEMA)
 
     def next_time(self, key: Key, artifact: str, after: int) -> int | None:

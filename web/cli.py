@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from web.backfill import backfill
 from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
@@ -28,6 +29,7 @@ def main() -> None:
 main.add_command(publish)
 main.add_command(run_command)
 main.add_command(read)
+main.add_command(backfill)
 main.add_command(dead_letters)
 main.add_command(runs)
 
