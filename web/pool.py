@@ -23,6 +23,8 @@ SESSION = b"""
     SET statement_timeout = '5s';
     SET default_transaction_read_only = on;
     SET plan_cache_mode = force_custom_plan;
+    -- A table is read from end to end where nothing else is left, and not where the planner expects little of it.
+    SET enable_seqscan = off;
     SET jit = off
 """
 
