@@ -72,6 +72,7 @@ class Options(Struct, frozen=True, kw_only=True):
         dry_run: find out what is missing, and store nothing.
         keep_other_lines: make messages of lines that are no events, too.
         is_patient: leave an attempt's log alone while its events may still come.
+        every_run: conclude runs of which nothing has changed, too.
         patience: how long an absent Postgres is waited for.
     """
 
@@ -80,6 +81,7 @@ class Options(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     keep_other_lines: bool = False
     is_patient: bool = False
+    every_run: bool = False
     patience: timedelta = PATIENCE
 
 
@@ -153,11 +155,18 @@ class Backfill:
         Raises:
             psycopg.Error: the database doesn't tell what was done before.
         """
-        again, is_patient = self._options.again, self._options.is_patient
+        options = self._options
         with psycopg.connect(self._database, autocommit=True) as connection:
             for first in range(0, len(listed), PAGE):
                 page = listed[first : first + PAGE]
-                for run in recoveries(connection, page, first, again=again, is_patient=is_patient):
+                for run in recoveries(
+                    connection,
+                    page,
+                    first,
+                    again=options.again,
+                    is_patient=options.is_patient,
+                    is_wanted=options.every_run,
+                ):
                     self._take(run)
         self._watch(self.progress)
 

@@ -32,8 +32,8 @@ class Known(Struct, frozen=True):
     Attributes:
         messages: how many of it were stored, those that are gone included.
         pruned: how many are gone.
-        started_at: when a message said that it runs.
-        ended_at: when a message said that it has ended.
+        said_started_at: when a message said that it runs.
+        said_ended_at: when a message said that it has ended, if that was said last.
         phase: how it has ended, in the controller's word; None where it has said none.
     """
 
@@ -41,10 +41,11 @@ class Known(Struct, frozen=True):
     pruned: int = 0
     agents: tuple[str, ...] = ()
     runtime: str = DEFAULT_RUNTIME
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    phase: str | None = None
+    said_started_at: datetime | None = None
+    said_ended_at: datetime | None = None
+    phase_started_at: datetime | None = None
     phase_finished_at: datetime | None = None
+    phase: str | None = None
 
 
 class File(Struct):
@@ -88,6 +89,7 @@ class Recovery:
         entries: what was read of its artifacts before, by location.
         again: read what has not changed, too.
         is_patient: leave an attempt's log alone while its events may still come.
+        is_wanted: conclude it, though nothing has changed.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Recovery:
         *,
         again: bool = False,
         is_patient: bool = False,
+        is_wanted: bool = False,
     ) -> None:
         self.number = number
         self.run = listed.run
@@ -109,6 +112,7 @@ class Recovery:
         self.tallies = [self._tally(part) for part in self.parts]
         self.files: dict[tuple[int, int], File] = {}
         self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
+        self._is_wanted = is_wanted
         self.report: RunReport | None = None
 
     def _tally(self, part: Part) -> Tally:
@@ -128,7 +132,7 @@ class Recovery:
     @property
     def is_to_do(self) -> bool:
         """Whether there is anything that the database doesn't know."""
-        return bool(self.absent) or any(part.to_do for part in self.parts) or self.is_to_be_completed
+        return self._is_wanted or bool(self.absent) or any(part.to_do for part in self.parts) or self.is_to_be_completed
 
     @property
     def is_to_be_completed(self) -> bool:
@@ -167,8 +171,9 @@ class Recovery:
     def window(self, part: int) -> Window:
         """Return between which times an artifact was written."""
         word, known = self.run.completion, self.known
-        end = _microseconds(word.finished_at) if word else None
-        told = [word.started_at if word else None, known.started_at]
+        told_end = word.finished_at if word else known.phase_finished_at or known.said_ended_at
+        end = _microseconds(told_end) if told_end else None
+        told = [word.started_at if word else None, known.phase_started_at, known.said_started_at]
         begins = [_microseconds(each) for each in told if each is not None]
         begin = max((each for each in begins if end is None or each < end), default=None)
         return Window(begin, end, round(self.parts[part].artifact.object.modified * 1_000_000))
@@ -182,8 +187,8 @@ class Recovery:
             if (part, number) != (sheet.part, sheet.file) and self.parts[part].artifact.name == name
             for time in file.begun
         ]
-        if self.known.ended_at is not None:
-            times.append(_microseconds(self.known.ended_at))
+        if self.known.said_ended_at is not None:
+            times.append(_microseconds(self.known.said_ended_at))
         return times
 
     def subject(self, part: int, kind: str, default_agent: str) -> str:
@@ -237,7 +242,7 @@ class Recovery:
         """Return what it came to."""
         treated = self._treated()
         word = self.run.completion
-        has_ended = bool((word and word.phase) or self.known.phase or self.known.ended_at)
+        has_ended = bool((word and word.phase) or self.known.phase or self.known.said_ended_at)
         self.report = report(treated, self.absent, at, has_ended=has_ended)
         return self.report, tokens(treated)
 
@@ -254,6 +259,7 @@ def recoveries(
     *,
     again: bool = False,
     is_patient: bool = False,
+    is_wanted: bool = False,
 ) -> list[Recovery]:
     """Return runs with what the database knows of them, numbered from `first`."""
     keys = [each.run.key for each in listed]
@@ -266,6 +272,7 @@ def recoveries(
             entries.get(each.run.key, {}),
             again=again,
             is_patient=is_patient,
+            is_wanted=is_wanted,
         )
         for number, each in enumerate(listed, first)
     ]

@@ -12,6 +12,7 @@ from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
 from web.read import read
+from web.reconcile import reconcile
 from web.run import run as run_command
 from web.runs import runs
 
@@ -30,6 +31,7 @@ main.add_command(publish)
 main.add_command(run_command)
 main.add_command(read)
 main.add_command(backfill)
+main.add_command(reconcile)
 main.add_command(dead_letters)
 main.add_command(runs)
 

@@ -1,6 +1,7 @@
 -- What is known of some runs before their artifacts are read; two arrays of one length, namespaces and uids.
 SELECT
     run.workflow_namespace, run.workflow_uid, run.messages, run.pruned, run.agents, run.runtime, run.said_started_at,
-    CASE WHEN run.said IN ('succeeded', 'failed') THEN run.said_at END AS ended_at, run.phase, run.phase_finished_at
+    CASE WHEN run.said IN ('succeeded', 'failed') THEN run.said_at END AS said_ended_at, run.phase_started_at,
+    run.phase_finished_at, run.phase
 FROM unnest(%(namespaces)s::text[], %(uids)s::text[]) AS wanted (namespace, uid)
 JOIN workflow_comms.runs AS run ON run.workflow_namespace = wanted.namespace AND run.workflow_uid = wanted.uid
