@@ -8,7 +8,6 @@ part of a word, so nothing here knows a language. Each run is hashed to a few of
 
 import re
 import unicodedata
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
@@ -19,6 +18,8 @@ from zlib import crc32
 from flows.message import Event
 
 SLOTS = 16_384
+# The same objects wherever they are kept: a slot then takes a pointer, and none is made anew.
+_NUMBERS = tuple(range(SLOTS))
 _BITS = 14
 # Characters on either side of a seam.
 SEAM = 2
@@ -52,10 +53,11 @@ def slots_of_texts(texts: Iterable[str], breathe: Callable[[], object] = lambda:
     seen: set[str] = set()
     for text in texts:
         pieces = _pieces(text)
-        new = {piece.rstrip() for piece in pieces}.union(_seams(pieces)) - seen
+        found.update(_slots_of_seams(_seams(pieces)))
+        new = {piece.rstrip() for piece in pieces} - seen
         seen |= new
-        for number, piece in enumerate(new, 1):
-            found.update(_slots_of_seam(piece) if piece[0] == _MARK else _slots_of_word(piece))
+        for number, word in enumerate(new, 1):
+            found.update(_slots_of_word(word))
             if number % WORDS_A_BREATH == 0:
                 breathe()
     return found
@@ -66,7 +68,7 @@ def slots_of_term(term: str) -> list[int]:
     pieces = _pieces(term)
     # Of the first and the last word of a term a text may hold more than the term does.
     sure = pieces[len(pieces[0].rstrip()) < SEAM : len(pieces) - (len(pieces[-1]) < SEAM)] if pieces else []
-    found = [slot for seam in _seams(sure) for slot in _slots_of_seam(seam)]
+    found = _slots_of_seams(_seams(sure))
     for word in sorted({piece.rstrip() for piece in pieces}, key=len, reverse=True):
         telling: list[int] = []
         for slots in reversed(list(_slots_by_length(word))):
@@ -145,15 +147,15 @@ def _seams(pieces: list[str]) -> set[str]:
     }
 
 
-def _slots_of_seam(seam: str) -> tuple[int]:
-    return (crc32(seam.encode("utf-8", "surrogatepass")) % SLOTS,)
+def _slots_of_seams(seams: Iterable[str]) -> list[int]:
+    return [_NUMBERS[crc32(seam.encode("utf-8", "surrogatepass")) % SLOTS] for seam in seams]
 
 
 @lru_cache(maxsize=32_768)
-def _slots_of_word(word: str) -> "array[int]":
+def _slots_of_word(word: str) -> tuple[int, ...]:
     half = LONGEST_WORD // 2
     parts = (word,) if len(word) <= LONGEST_WORD else (word[:half], word[-half:])
-    return array("H", {slot for part in parts for slots in _slots_by_length(part) for slot in slots})
+    return tuple({_NUMBERS[slot] for part in parts for slots in _slots_by_length(part) for slot in slots})
 
 
 def _slots_by_length(word: str) -> Iterator[list[int]]:
