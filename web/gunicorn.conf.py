@@ -22,6 +22,8 @@ _STATUS = {
     ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
 }
 _TICK_S = 0.1
+# Descriptors beside those of live connections: pages, probes, servers, files.
+_OTHER_FILES = 500
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # untyped
@@ -74,10 +76,16 @@ def on_starting(server: Arbiter) -> None:
     _check(*(address if isinstance(address, str) else address[0] for address in server.address))
 
 
-def post_fork(_server: Arbiter, _worker: Worker) -> None:
+def post_fork(server: Arbiter, _worker: Worker) -> None:
     """Allow as many open connections as the system does."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < settings.agent_comms_live_connections + _OTHER_FILES:
+        server.log.warning(
+            "AGENT_COMMS_LIVE_CONNECTIONS: %d need more open files than the %d that the system allows",
+            settings.agent_comms_live_connections,
+            hard,
+        )
 
 
 def _check(*addresses: str) -> Settings:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import signal
 import time
 from contextlib import closing
@@ -185,3 +186,10 @@ def test_a_database_url_that_cannot_be_read_is_named_and_not_shown(tmp_path: Pat
     assert len(said) == 1
     assert said[0].startswith("agent-comms: DATABASE_URL: it takes a libpq URI")
     assert "hunter2" not in web.log()
+
+
+def test_too_few_open_files_for_the_connections_are_told(tmp_path: Path, database: str) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    settings = {"DATABASE_URL": database, "AGENT_COMMS_LIVE_CONNECTIONS": str(hard)}
+    with WebServer(tmp_path / "web", settings) as web:
+        assert "AGENT_COMMS_LIVE_CONNECTIONS" in web.log()
