@@ -29,6 +29,7 @@ AIM_S = 0.05
 LEAST = 50
 # How long it rests after each, in times of what that took.
 REST = 4.0
+MOST_REST_S = 2.0
 
 
 class Pruned(Struct):
@@ -63,14 +64,14 @@ class Pace:
         return seconds
 
 
-def prunable(conninfo: str, before: datetime) -> Pruned:
+def prunable(conninfo: str, before: datetime, *, from_start: bool = False) -> Pruned:
     """Return what `prune` would delete; reads that much and no more."""
     pace = Pace(COUNTED)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         messages = sum(
             found
             for channel in (CHANNEL_RUN, CHANNEL_GENERAL)
-            for found, _ in _walk(connection, "prunable_messages", channel, before, pace)
+            for found, _ in _walk(connection, "prunable_messages", channel, before, pace, from_start)
         )
         row = connection.execute(sql.query("prunable_letters"), {"before": before}).fetchone()
     return Pruned(messages, row[0] if row else 0)
@@ -82,11 +83,13 @@ def prune(
     batch: int = BATCH,
     rest: float = REST,
     note: Callable[[Pruned], None] = lambda _: None,
+    *,
+    from_start: bool = False,
 ) -> Pruned:
     """Delete messages and dead letters that were stored before a time; a run's row stays and counts what is gone.
 
-    Messages are stored in the live order, so it walks along that from the oldest on and
-    ends where a whole batch is young: it reads what it deletes and one batch more. It
+    Messages are stored in the live order, so it walks along that from where the last prune
+    ended and ends where a whole batch is young: it reads what it deletes and one batch more. It
     never takes the lock under which messages get their places, locks the rows of runs
     in the order in which the ingest does, and only once the messages are deleted: safe
     beside the ingest and beside itself, and to be interrupted at any moment.
@@ -97,13 +100,14 @@ def prune(
         batch: rows a transaction at most; fewer where they take long.
         rest: how long it rests after each transaction, in times of what that took.
         note: told the sums after each.
+        from_start: look at all messages from the first on, as after a restore of old ones.
     """
     pruned = Pruned()
     with psycopg.connect(conninfo, autocommit=True) as connection:
         # A batch that a crash brings back is deleted the next time; nobody waits for the disk until then.
         connection.execute("SET synchronous_commit = off; SET jit = off")
         for channel in (CHANNEL_RUN, CHANNEL_GENERAL):
-            for gone, took in _walk(connection, "prune_messages", channel, before, Pace(batch)):
+            for gone, took in _walk(connection, "prune_messages", channel, before, Pace(batch), from_start):
                 pruned.messages += gone
                 _note(pruned, took, rest, note)
         for gone, took in _letters(connection, before, Pace(batch)):
@@ -115,17 +119,18 @@ def prune(
 def _note(pruned: Pruned, took: float, rest: float, note: Callable[[Pruned], None]) -> None:
     pruned.longest = max(pruned.longest, took)
     note(pruned)
-    time.sleep(rest * took)
+    time.sleep(min(rest * took, MOST_REST_S))
 
 
 def _walk(
-    connection: Connection, query: str, channel: str, before: datetime, pace: Pace
+    connection: Connection, query: str, channel: str, before: datetime, pace: Pace, from_start: bool
 ) -> Iterator[tuple[int, float]]:
     """Run a query along a channel's live order until it meets nothing old.
 
     Yields what each batch came to, and the seconds it took.
     """
-    after, is_old = 0, True
+    row = None if from_start else connection.execute(sql.query("prune_start"), {"channel": channel}).fetchone()
+    after, is_old = row[0] if row else 0, True
     while is_old:
         began = time.monotonic()
         arguments = {"channel": channel, "before": before, "after": after, "batch": pace.rows}

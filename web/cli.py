@@ -112,8 +112,9 @@ def bootstrap(*, update: bool) -> None:
     show_default=True,
     help="How long it rests after each transaction, in times of what that took; 0 is fastest.",
 )
+@click.option("--from-start", is_flag=True, help="Look at all messages again, as after a restore of old ones.")
 @click.option("--dry-run", is_flag=True, help="Say how much would go.")
-def prune(*, days: int | None, batch: int, rest: float, dry_run: bool) -> None:
+def prune(*, days: int | None, batch: int, rest: float, from_start: bool, dry_run: bool) -> None:
     """Delete messages and dead letters that were stored longer ago than the retention; runs stay.
 
     Works in short transactions, beside the ingest, and can be interrupted and run again at any time.
@@ -138,10 +139,10 @@ def prune(*, days: int | None, batch: int, rest: float, dry_run: bool) -> None:
             click.echo(f"{so_far.messages} messages, {so_far.dead_letters} dead letters", err=True)
 
     if dry_run:
-        gone = prunable(database, before)
+        gone = prunable(database, before, from_start=from_start)
         click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters would go")
         return
-    gone = run(database, before, batch, rest, progress)
+    gone = run(database, before, batch, rest, progress, from_start=from_start)
     click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters deleted")
 
 

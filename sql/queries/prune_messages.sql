@@ -4,9 +4,15 @@
 WITH batch AS MATERIALIZED (
     SELECT ctid, seq, created_at < %(before)s AS is_old
     FROM workflow_comms.agent_messages
-    WHERE channel = %(channel)s AND seq > %(after)s
+    WHERE channel = %(channel)s AND seq > %(after)s::bigint
     ORDER BY seq
     LIMIT %(batch)s
+),
+seen AS (
+    -- Up to the first young one nothing will be left of the batch.
+    SELECT max(seq) AS last, coalesce(min(seq) FILTER (WHERE NOT is_old) - 1, max(seq)) AS walked,
+           coalesce(bool_or(is_old), false) AS has_old
+    FROM batch
 ),
 gone AS (
     DELETE FROM workflow_comms.agent_messages
@@ -34,8 +40,13 @@ noted AS (
     WHERE run.workflow_namespace = held.workflow_namespace AND run.workflow_uid = held.workflow_uid
 ),
 reached AS (
-    INSERT INTO workflow_comms.pruned AS pruned (channel, seq)
-    SELECT %(channel)s, max(seq) FROM gone HAVING count(*) > 0
-    ON CONFLICT (channel) DO UPDATE SET seq = greatest(pruned.seq, excluded.seq)
+    INSERT INTO workflow_comms.pruned AS pruned (channel, seq, walked)
+    SELECT %(channel)s, coalesce((SELECT max(seq) FROM gone), 0), walked FROM seen WHERE has_old
+    ON CONFLICT (channel) DO UPDATE SET
+        seq = greatest(pruned.seq, excluded.seq),
+        -- Nor is anything left of what lies before, if the batch begins where that ends.
+        walked = CASE
+            WHEN pruned.walked >= %(after)s::bigint THEN greatest(pruned.walked, excluded.walked)
+            ELSE pruned.walked END
 )
-SELECT (SELECT count(*) FROM gone), max(seq), coalesce(bool_or(is_old), false) FROM batch
+SELECT (SELECT count(*) FROM gone), last, has_old FROM seen

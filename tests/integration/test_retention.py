@@ -41,6 +41,7 @@ LETTERS = """
     VALUES ('s', '', 'not_json', '', 'old', now() - interval '91 days'), ('s', '', 'not_json', '', 'new', now())
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+CHANNELS = ("run", "general")
 PRUNED = "SELECT sum(messages)::int, sum(pruned)::int FROM workflow_comms.runs"
 
 
@@ -131,6 +132,32 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for inner in plan.get("Plans", []):
         yield from nodes(inner)
+
+
+def test_the_next_prune_begins_where_the_last_one_ended(database: str, admin: psycopg.Connection) -> None:
+    before = fill(admin, old=700, young=300)
+    prune(database, before, batch=100, rest=0)
+    start = {channel: admin.execute(sql.query("prune_start"), {"channel": channel}).fetchone() for channel in CHANNELS}
+    # Everything up to the first young message of the channel is gone.
+    assert start == {"run": (700,), "general": (709,)}
+    # What somebody brings back before that is seen when it is asked for.
+    admin.execute("UPDATE workflow_comms.agent_messages SET seq = 5, created_at = '2020-01-01' WHERE seq = 701")
+    assert prune(database, before).messages == 0
+    assert prunable(database, before, from_start=True).messages == 1
+    assert run(database, "--from-start").stdout == "1 messages and 0 dead letters deleted\n"
+
+
+def test_a_young_message_among_old_ones_is_kept_until_it_is_old(database: str, admin: psycopg.Connection) -> None:
+    """Two flows that wait for each other store in another order than they began in."""
+    before = fill(admin, old=100, young=10)
+    admin.execute("UPDATE workflow_comms.agent_messages SET created_at = now() WHERE seq IN (32, 77)")
+    assert prune(database, before, batch=20, rest=0).messages == 98
+    assert admin.execute(sql.query("prune_start"), {"channel": "run"}).fetchone() == (31,)
+    admin.execute("UPDATE workflow_comms.agent_messages SET created_at = '2020-01-01' WHERE seq = 32")
+    assert prune(database, before, batch=20, rest=0).messages == 1
+    # The first that is left is 77: nothing lies between.
+    assert admin.execute(sql.query("prune_start"), {"channel": "run"}).fetchone() == (76,)
+    assert count(admin) == 11
 
 
 def test_it_never_takes_the_lock_of_those_who_write(database: str, admin: psycopg.Connection) -> None:
