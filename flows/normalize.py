@@ -170,7 +170,11 @@ def _identify(
         raise UnfitError(Reason.NO_WORKFLOW, "Neither the subject nor the payload names a workflow.")
     word = "claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority
     namespace = namespace or DEFAULT_NAMESPACE
-    domain = CHANNEL_RUN if subject.channel == CHANNEL_RUN else f"{CHANNEL_GENERAL}/{word}"
+    if subject.channel == CHANNEL_GENERAL:
+        domain = f"{CHANNEL_GENERAL}/{word}"
+    else:
+        # A person who guesses an agent's next id must not take its place.
+        domain = f"{CHANNEL_RUN}/{PERSON}" if subject.agent == PERSON else CHANNEL_RUN
     return Identity(
         namespace=namespace,
         uid=uid,

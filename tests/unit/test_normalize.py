@@ -300,6 +300,12 @@ def test_the_key_is_of_the_workflow_and_the_channel() -> None:
     assert len({row(CANONICAL, subject).dedupe_key for subject in subjects}) == len(subjects)
 
 
+def test_a_person_cannot_take_the_place_of_an_agents_message() -> None:
+    said = {"content": "x", "message_id": "m-1"}
+    agent, person = (row(said, f"workflow.agents.n.u.agent.{who}.message") for who in ("planner", "person"))
+    assert agent.dedupe_key != person.dedupe_key
+
+
 def test_a_claim_of_another_workflow_does_not_touch_its_messages() -> None:
     theirs = row(CANONICAL, "workflow.team-b.other.uid-9.agent.planner.message")
     forged = row(CANONICAL | {"workflow_namespace": "team-b", "workflow_uid": "uid-9"})
