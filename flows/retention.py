@@ -7,8 +7,8 @@ copying a batch of 8,000 into partitions and keys takes as long as into the one 
 a quarter longer; the keys have still to be deleted one by one, at a third of the cost,
 and take 155 bytes a message; a page of a run looks into every partition, which takes
 half as long again when 100 of them are empty; and to drop one the whole table is locked,
-after its messages were counted for their runs. Deleting a night's messages takes less
-than a minute (`make bench ARGS='--only prune'`).
+after its messages were counted for their runs. A night's messages are deleted
+in about a minute (`make bench ARGS='--only prune'`).
 """
 
 import time

@@ -1,16 +1,20 @@
 """Making the rows of runs anew: what it repairs, what it leaves alone, and that nobody notices it at work."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 
+import sql
+from connectors.migrations import Migrator
 from flows.completion import Completion, complete
 from flows.rebuild import PAGE, Key, rebuild
 from flows.retention import prune
@@ -149,3 +153,32 @@ def test_rebuilding_beside_three_writers_loses_no_message(database: str) -> None
     # Where a message were seen and added, or neither, a run would have differed for a moment.
     assert changed == {("agents", "run-0")}
     assert_runs_agree(database)
+
+
+BEFORE = """
+    INSERT INTO workflow_comms.runs
+        (workflow_namespace, workflow_uid, workflow_name, run_id, runtime, state, state_at, messages, first_at, last_at,
+         started_at, finished_at)
+    VALUES
+        ('agents', 'a', 'over', 'run-a', 'argo', 'failed', '2026-11-24T11:00Z', 2, '2026-11-24T10:00Z',
+         '2026-11-24T11:00Z', '2026-11-24T10:00Z', '2026-11-24T11:00Z'),
+        ('agents', 'b', 'again', NULL, 'native', 'running', '2026-11-24T12:00Z', 3, '2026-11-24T10:00Z',
+         '2026-11-24T12:00Z', '2026-11-24T10:00Z', '2026-11-24T11:00Z'),
+        ('agents', 'c', 'c', NULL, 'native', 'running', NULL, 1, '2026-11-24T10:00Z', '2026-11-24T10:00Z', NULL, NULL)
+"""
+
+
+def test_rows_of_the_first_version_keep_what_they_say(database: str, admin: psycopg.Connection, tmp_path: Path) -> None:
+    admin.execute("DROP SCHEMA workflow_comms CASCADE")
+    shutil.copy(sql.MIGRATIONS / "0001_messages.sql", tmp_path)
+    Migrator(tmp_path, sql.SCHEMA).migrate(database)
+    admin.execute(BEFORE)
+    Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(database)
+    ten, eleven, twelve = (datetime(2026, 11, 24, hour, tzinfo=UTC) for hour in (10, 11, 12))
+    shown = "SELECT state, started_at, finished_at, said_at, named_at, run_id_at, runtime_at FROM workflow_comms.runs"
+    assert admin.execute(f"{shown} ORDER BY workflow_uid".encode()).fetchall() == [
+        ("failed", ten, eleven, eleven, ten, ten, ten),
+        # It runs again: that it ended once is no end.
+        ("running", ten, None, twelve, ten, None, None),
+        ("running", None, None, None, None, None, None),
+    ]
