@@ -214,7 +214,8 @@ class SheetReader(Struct):
                 kind, name = _role(artifact, member)
                 if kind is None or (artifact.kind == BUNDLE and (kind == "log") != logs):
                     continue
-                reader = Reader(kind, "backfill", name, budget=budget(self.max_message_bytes))
+                # As the publisher reads it, to the byte: what is too large is cut in the same place.
+                reader = Reader(kind, "live", name, budget=budget(self.max_message_bytes))
                 pages = _Pages((task.number, place, number), name, artifact.object.key, task.beside, read)
                 pages.keep_other_lines = self.keep_other_lines
                 for sheet in pages.of(member, reader, scope.key_of_id):
@@ -323,7 +324,7 @@ class _Pages:
     def _add(self, claim: Claim, key_of_id: Callable[[str], str]) -> None:
         sheet = self._sheet
         attrs = claim.attrs or {}
-        attrs["artifact_key"] = self._key
+        attrs["source"], attrs["artifact_key"] = "backfill", self._key
         fields: dict[str, Any] = {
             "message_id": claim.message_id,
             "kind": claim.kind,

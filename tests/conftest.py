@@ -1,3 +1,3 @@
 """The fixtures lie in modules that are named for what they give."""
 
-pytest_plugins = ["tests.servers", "tests.ingestion", "tests.webserver", "tests.nginx"]
+pytest_plugins = ["tests.servers", "tests.ingestion", "tests.webserver", "tests.nginx", "tests.artifacts"]

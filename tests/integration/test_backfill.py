@@ -1,0 +1,362 @@
+"""Runs recovered from a folder of artifacts into a real database."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.artifacts import EVENTS, LOG, STREAMS, Archive, Stored, completion, live, recover, store
+from tests.ingestion import assert_runs_agree
+from tests.sidecar import THREAD, event, item, said, talk
+
+BEGIN = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
+END = BEGIN + timedelta(minutes=10)
+
+
+def thread_at(time: datetime, number: int = 0) -> str:
+    """A thread's id, which tells when it began."""
+    milliseconds = round(time.timestamp() * 1000)
+    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7000-8000-{number:012x}"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_run_that_was_never_seen_is_whole_and_recovered_once(
+    name: str, archive: Archive, database: str, stored: Stored
+) -> None:
+    archive.add(name, STREAMS[name])
+    first = recover(database, archive.folder)[name].report
+    assert first is not None
+    alone = stored.rows(name)
+    expected = [message.content for message in live(STREAMS[name], name, ends=True)]
+    assert [row[2] for row in alone] == expected
+    assert first.inserted == first.rows == len(expected)
+    again = recover(database, archive.folder, again=True)[name].report
+    assert again is not None
+    assert (again.inserted, again.stored) == (0, len(expected))
+    assert stored.rows(name) == alone
+    assert_runs_agree(database)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_whatever_part_came_live_the_run_is_the_same_in_the_end(
+    name: str, archive: Archive, database: str, stored: Stored
+) -> None:
+    lines = STREAMS[name]
+    archive.add("alone", lines)
+    recover(database, archive.folder)
+    # The keys are of the run, too; the rest is to be the same.
+    alone = [row[:4] for row in stored.rows("alone")]
+    number = lines.count(b"\n") + 1
+    for upto in sorted({0, 1, 2, 3, number // 2, number - 1, number}):
+        run = f"run-{upto:05}"
+        archive.add(run, lines)
+        store(database, live(lines, run, upto=upto))
+    recover(database, archive.folder)
+    for upto in sorted({0, 1, 2, 3, number // 2, number - 1, number}):
+        assert [row[:4] for row in stored.rows(f"run-{upto:05}")] == alone, f"after {upto} of {number} lines"
+    assert_runs_agree(database)
+
+
+def test_holes_in_the_middle_are_filled_in_their_place(archive: Archive, database: str, stored: Stored) -> None:
+    lines = "\n".join(talk(10)).encode()
+    archive.add("run-1", lines)
+    made = live(lines, "run-1", ends=True)
+    store(database, [message for at, message in enumerate(made) if at % 7 in (0, 1, 4)])
+    report = recover(database, archive.folder)["run-1"].report
+    assert stored.contents("run-1") == [message.content for message in made]
+    times = [time for time, _ in stored.times("run-1")]
+    assert times == sorted(set(times))
+    assert {source for _, source in stored.times("run-1")} == {None, "neighbours"}
+    assert report is not None
+    assert report.live_percent == pytest.approx(100 * report.stored / report.rows, abs=0.1)
+
+
+def test_a_live_row_keeps_its_own_time(archive: Archive, database: str, stored: Stored) -> None:
+    lines = "\n".join(talk(3)).encode()
+    archive.add("run-1", lines)
+    made = live(lines, "run-1")
+    store(database, made[:10])
+    before = stored.times("run-1")
+    recover(database, archive.folder)
+    assert stored.times("run-1")[:10] == before
+
+
+def test_what_comes_live_after_the_backfill_changes_nothing(archive: Archive, database: str, stored: Stored) -> None:
+    lines = "\n".join(talk(3)).encode()
+    archive.add("run-1", lines)
+    recover(database, archive.folder)
+    before = stored.rows(), stored.times()
+    store(database, live(lines, "run-1"))
+    assert (stored.rows(), stored.times()) == before
+
+
+def test_times_begin_with_the_thread_and_end_with_the_run(archive: Archive, database: str, stored: Stored) -> None:
+    begun = BEGIN + timedelta(minutes=2)
+    key = archive.add("run-1", "\n".join(talk(5, thread_at(begun))).encode())
+    archive.complete(completion("run-1", [key]))
+    recover(database, archive.folder)
+    times = stored.times("run-1")
+    assert times[0] == (begun, "thread")
+    assert {source for _, source in times} == {"thread"}
+    assert all(earlier < later for (earlier, _), (later, _) in pairwise(times))
+    assert END - timedelta(seconds=30) < times[-1][0] < END
+
+
+def test_a_thread_that_is_older_than_the_run_tells_no_time(archive: Archive, database: str, stored: Stored) -> None:
+    key = archive.add("run-1", "\n".join(talk(5, thread_at(BEGIN - timedelta(days=3)))).encode())
+    archive.complete(completion("run-1", [key]))
+    recover(database, archive.folder)
+    times = stored.times("run-1")
+    assert {source for _, source in times} == {"run"}
+    assert all(earlier < later for (earlier, _), (later, _) in pairwise(times))
+    assert BEGIN <= times[0][0] < times[-1][0] < END
+
+
+def test_two_attempts_are_both_kept_one_after_the_other(archive: Archive, database: str, stored: Stored) -> None:
+    first, second = thread_at(BEGIN + timedelta(minutes=1)), thread_at(BEGIN + timedelta(minutes=5))
+    keys = [
+        archive.add("run-1", "\n".join(talk(3, thread)).encode(), pod=f"run-1-implement-{number}")
+        for number, thread in ((2222, second), (1111, first))
+    ]
+    archive.complete(completion("run-1", keys))
+    recover(database, archive.folder)
+    lines = "\n".join(talk(3)).encode()
+    once = [message.content for message in live(lines, "run-1", ends=True)]
+    assert stored.contents("run-1") == once + once
+    threads = stored.ask("SELECT attrs ->> 'thread_id' FROM workflow_comms.agent_messages ORDER BY timestamp, seq")
+    assert [thread for (thread,) in threads] == [first] * len(once) + [second] * len(once)
+
+
+def test_attempts_of_one_name_in_the_payload_are_both_read(archive: Archive, database: str, stored: Stored) -> None:
+    archive.put("elsewhere/a.jsonl", "\n".join(talk(1, thread_at(BEGIN))).encode())
+    archive.put("elsewhere/b.jsonl", "\n".join(talk(1, thread_at(BEGIN, 1))).encode())
+    archive.complete(completion("run-1", ["elsewhere/a.jsonl", "elsewhere/b.jsonl"]))
+    assert [*recover(database, archive.folder)] == ["run-1"]
+    assert stored.ask("SELECT count(DISTINCT attrs ->> 'thread_id') FROM workflow_comms.agent_messages") == [(2,)]
+
+
+def test_a_killed_run_gets_its_open_calls_closed(archive: Archive, database: str, stored: Stored) -> None:
+    lines = [
+        event("thread.started", thread_id=THREAD),
+        event("turn.started"),
+        item("started", 1, "command_execution", command="sleep 1", aggregated_output="", status="in_progress"),
+        item("started", 2, "command_execution", command="sleep 2", aggregated_output="", status="in_progress"),
+        item("completed", 1, "command_execution", command="sleep 1", aggregated_output="ok", status="completed"),
+    ]
+    archive.complete(completion("run-1", [archive.add("run-1", lines)], phase="Failed"))
+    report = recover(database, archive.folder)["run-1"].report
+    kind, role, content, tool, _ = stored.rows("run-1")[-1]
+    assert (kind, role, content) == ("tool_result", "tool", "(no result: run ended)")
+    assert (tool["status"], tool["input"]) == ("interrupted", {"command": "sleep 2"})
+    assert report is not None
+    assert report.why[:2] == ["1 call never answered", "it ends in the middle of a turn"]
+    assert not report.complete
+
+
+def test_a_run_that_ended_well_is_complete(archive: Archive, database: str, stored: Stored) -> None:
+    archive.complete(completion("run-1", [archive.add("run-1", talk(2))]))
+    report = recover(database, archive.folder)["run-1"].report
+    assert report is not None
+    assert report.complete
+    assert report.why == [f"{report.rows} messages never seen live"]
+    assert stored.report("run-1")["complete"] is True
+    assert stored.ask("SELECT state, finished_at FROM workflow_comms.runs") == [("succeeded", END)]
+
+
+def test_a_log_is_read_only_where_the_events_say_nothing(archive: Archive, database: str, stored: Stored) -> None:
+    log = b"I've read it.\n\nNow I write.\n"
+    archive.add("spoken", [event("thread.started", thread_id=THREAD), said(0, "I've read it.\n\nNow I write.")])
+    archive.add("spoken", log, artifact=LOG)
+    archive.add("silent", b"")
+    archive.add("silent", log, artifact=LOG)
+    archive.add("alone", log, artifact=LOG)
+    recover(database, archive.folder)
+    assert stored.contents("spoken") == ["Thread started", "I've read it.\n\nNow I write."]
+    assert stored.contents("silent") == stored.contents("alone") == ["I've read it.", "Now I write."]
+    assert stored.ask("SELECT DISTINCT attrs ->> 'artifact' FROM workflow_comms.agent_messages ORDER BY 1") == [
+        (LOG,),
+        (EVENTS,),
+    ]
+
+
+def test_a_log_belongs_to_the_events_of_its_own_attempt(archive: Archive, database: str, stored: Stored) -> None:
+    archive.add("run-1", [event("thread.started", thread_id=THREAD), said(0, "first")], pod="pod-1")
+    archive.add("run-1", b"first", artifact=LOG, pod="pod-1")
+    archive.add("run-1", b"", pod="pod-2")
+    archive.add("run-1", b"second", artifact=LOG, pod="pod-2")
+    recover(database, archive.folder)
+    assert sorted(stored.contents("run-1")) == ["Thread started", "first", "second"]
+
+
+@pytest.mark.parametrize("end", [".tgz", ".gz", ""])
+def test_an_artifact_may_be_packed_or_plain(end: str, archive: Archive, database: str, stored: Stored) -> None:
+    archive.add("run-1", talk(2), end=end)
+    recover(database, archive.folder)
+    assert stored.contents("run-1") == [m.content for m in live("\n".join(talk(2)).encode(), "run-1", ends=True)]
+
+
+def test_what_has_not_changed_is_not_read_again(archive: Archive, database: str, stored: Stored) -> None:
+    archive.add("run-1", talk(2))
+    archive.add("run-2", talk(2))
+    assert len(recover(database, archive.folder)) == 2
+    assert recover(database, archive.folder) == {}
+    archive.add("run-2", talk(4))
+    assert [*recover(database, archive.folder)] == ["run-2"]
+    assert stored.contents("run-2") == [m.content for m in live("\n".join(talk(4)).encode(), "run-2", ends=True)]
+
+
+def test_a_run_of_which_messages_were_pruned_is_left_alone(archive: Archive, database: str, stored: Stored) -> None:
+    archive.add("run-1", talk(2))
+    store(database, live("\n".join(talk(1)).encode(), "run-1"))
+    before = stored.count()
+    stored.ask("UPDATE workflow_comms.runs SET pruned = 5 RETURNING 1")
+    report = recover(database, archive.folder)["run-1"].report
+    assert stored.count() == before
+    assert report is not None
+    assert report.why == ["5 messages are past the retention"]
+
+
+def test_a_dry_run_counts_and_stores_nothing(archive: Archive, database: str, stored: Stored) -> None:
+    archive.complete(completion("run-1", [archive.add("run-1", talk(2))]))
+    report = recover(database, archive.folder, dry_run=True)["run-1"].report
+    assert report is not None
+    assert report.inserted == report.rows > 0
+    for table in ("agent_messages", "runs", "artifacts"):
+        assert stored.ask(f"SELECT count(*) FROM workflow_comms.{table}") == [(0,)]
+    assert [*recover(database, archive.folder)] == ["run-1"]
+
+
+def test_the_missing_are_said_by_whoever_said_the_rest(archive: Archive, database: str, stored: Stored) -> None:
+    lines = "\n".join(talk(3)).encode()
+    archive.add("run-1", lines)
+    store(database, live(lines, "run-1", agent="reviewer", upto=10))
+    other = live(b"hello", "run-1", agent="planner", kind="log")
+    store(database, other)
+    recover(database, archive.folder)
+    assert stored.ask("SELECT agent_id, count(*) > 5 FROM workflow_comms.agent_messages GROUP BY 1 ORDER BY 1") == [
+        ("planner", False),
+        ("reviewer", True),
+    ]
+
+
+def test_tokens_are_summed_a_turn_and_a_run(archive: Archive, database: str, stored: Stored) -> None:
+    def turn(input_tokens: int) -> str:
+        return event("turn.completed", usage={"input_tokens": input_tokens, "output_tokens": 2 * input_tokens})
+
+    lines = [event("thread.started", thread_id=THREAD)]
+    for total in (10, 30, 35):
+        lines += [event("turn.started"), turn(total)]
+    archive.add("run-1", lines, pod="pod-1")
+    archive.add("run-1", [event("thread.started", thread_id="t-2"), event("turn.started"), turn(7)], pod="pod-2")
+    recover(database, archive.folder)
+    tokens = stored.ask("SELECT attrs -> 'tokens' FROM workflow_comms.runs")[0][0]
+    assert tokens["total"] == {"input_tokens": 42, "output_tokens": 84}
+    assert [(turn["turn"], turn["tokens"]["input_tokens"]) for turn in tokens["turns"]] == [
+        (1, 10),
+        (2, 20),
+        (3, 5),
+        (1, 7),
+    ]
+
+
+def test_credentials_are_redacted(archive: Archive, database: str, stored: Stored) -> None:
+    secret = "ghp_" + "a1B2" * 9
+    archive.add("run-1", [event("thread.started", thread_id=THREAD), said(0, f"export GITHUB_TOKEN={secret}")])
+    recover(database, archive.folder)
+    assert stored.ask("SELECT count(*) FROM workflow_comms.agent_messages WHERE content LIKE %s", f"%{secret}%") == [
+        (0,)
+    ]
+    assert stored.ask("SELECT attrs -> 'redacted' FROM workflow_comms.agent_messages WHERE attrs ? 'redacted'") != []
+
+
+def test_other_lines_are_counted_and_kept_on_request(archive: Archive, database: str, stored: Stored) -> None:
+    lines = [event("thread.started", thread_id=THREAD), "Reading additional input from stdin...", "[1, 2]", "", said(1)]
+    archive.add("run-1", lines)
+    report = recover(database, archive.folder)["run-1"].report
+    assert report is not None
+    assert report.skipped == {"blank": 1, "not an event": 2}
+    assert stored.contents("run-1") == ["Thread started", "message 1"]
+    kept = recover(database, archive.folder, again=True, keep_other_lines=True)["run-1"].report
+    assert kept is not None
+    assert kept.inserted == 2
+    assert stored.ask(
+        "SELECT kind, role, content FROM workflow_comms.agent_messages WHERE kind = 'log' ORDER BY seq"
+    ) == [
+        ("log", "system", "Reading additional input from stdin..."),
+        ("log", "system", "[1, 2]"),
+    ]
+
+
+def test_one_bad_artifact_costs_no_other_run(archive: Archive, database: str) -> None:
+    good = archive.add("good", talk(2))
+    cut = archive.folder / archive.add("cut", talk(50))
+    cut.write_bytes(cut.read_bytes()[:-200])
+    archive.put("foreign/foreign/implementation-events.tgz", b"PK\x03\x04" + bytes(100))
+    archive.add("empty", b"")
+    archive.complete(completion("good", [good]), completion("gone", ["gone/gone/implementation-events.tgz"]))
+    done = recover(database, archive.folder)
+    assert done.keys() == {"good", "cut", "foreign", "empty", "gone"}
+    reports = {name: run.report for name, run in done.items() if run.report}
+    assert reports["good"].complete
+    assert next(iter(reports["cut"].damaged.values())).startswith("truncated: ")
+    assert 0 < reports["cut"].inserted < len(live("\n".join(talk(50)).encode(), "cut", ends=True))
+    assert "zip" in str(reports["foreign"].damaged)
+    assert list(reports["gone"].absent.values()) == ["missing: gone/gone/implementation-events.tgz is not there"]
+    assert reports["empty"].why == ["no final status"]
+    # What can't be otherwise is not tried again; what may come is.
+    assert recover(database, archive.folder).keys() == {"gone"}
+
+
+def test_a_cut_artifact_closes_no_calls(archive: Archive, database: str, stored: Stored) -> None:
+    lines = [event("thread.started", thread_id=THREAD), event("turn.started")]
+    lines += [item("started", n, "command_execution", command=f"{n}" * 50, status="in_progress") for n in range(400)]
+    cut = archive.folder / archive.add("run-1", lines)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    report = recover(database, archive.folder)["run-1"].report
+    assert report is not None
+    assert report.interrupted == 0
+    assert stored.ask("SELECT count(*) FROM workflow_comms.agent_messages WHERE kind = 'tool_result'") == [(0,)]
+
+
+def test_links_are_not_followed_and_keys_lead_nowhere_else(
+    archive: Archive, database: str, stored: Stored, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside.jsonl"
+    outside.write_text("\n".join(talk(1)))
+    (archive.folder / "run-1").mkdir()
+    (archive.folder / "run-1" / "implementation-events.jsonl").symlink_to(outside)
+    (archive.folder / "linked").symlink_to(tmp_path)
+    archive.complete(
+        completion(
+            "run-2", ["../outside.jsonl", str(outside), "linked/outside.jsonl", "run-1/implementation-events.jsonl"]
+        )
+    )
+    report = recover(database, archive.folder)["run-2"].report
+    assert report is not None
+    assert [text.partition(":")[0] for text in report.absent.values()] == ["refused"] * 4
+    assert not report.waiting
+    assert stored.count() == 0
+
+
+def test_a_row_that_postgres_refuses_costs_no_neighbour(archive: Archive, database: str, stored: Stored) -> None:
+    archive.add("run-1", [event("thread.started", thread_id=THREAD), *(said(n) for n in range(10))])
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE workflow_comms.agent_messages ADD CHECK (content <> 'message 5')")
+    report = recover(database, archive.folder)["run-1"].report
+    assert report is not None
+    assert (report.inserted, report.refused) == (10, 1)
+    assert stored.ask("SELECT subject, reason FROM workflow_comms.dead_letters") == [
+        ("workflow.agents.run-1.run-1.agent.agent.message", "refused_by_postgres")
+    ]
+
+
+def test_several_processes_read_as_one_does(archive: Archive, database: str, stored: Stored) -> None:
+    for number in range(150):
+        archive.add(f"run-{number:03}", talk(2, thread_at(BEGIN, number)))
+    done = recover(database, archive.folder, processes=2)
+    once = [m.content for m in live("\n".join(talk(2)).encode(), "run", ends=True)]
+    assert len(done) == 150
+    assert stored.contents() == once * 150
+    assert_runs_agree(database)
