@@ -212,8 +212,8 @@ def kill_at_random(ingest: Ingest, chance: random.Random, times: int, portion: i
     It is killed while it starts, while it copies rows, at the commit, between the commit and the acks.
     """
     for number in range(times):
-        publish_many(ingest.stream, range(number * portion, (number + 1) * portion))
         handed_out = ingest.newest_seq()
+        publish_many(ingest.stream, range(number * portion, (number + 1) * portion))
         if chance.random() < 0.2:
             time.sleep(chance.uniform(0, 1))
         else:
