@@ -80,9 +80,7 @@ def read_finished(payload: bytes, received_at: datetime, namespace: str = DEFAUL
     if not isinstance(fields, dict):
         message = "payload: it takes a JSON object"
         raise CompletionError(message)
-    metadata = fields.get("metadata")
-    if isinstance(metadata, dict) and not (metadata.get("namespace") or fields.get("workflowNamespace")):
-        metadata["namespace"] = namespace
+    fields["workflowNamespace"] = fields.get("workflowNamespace") or namespace
     completion = read_completion(json.dumps(fields).encode(), received_at)
     return FinishedRun(
         namespace=completion.workflow_namespace,
