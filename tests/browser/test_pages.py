@@ -235,15 +235,12 @@ def follow(page: Page, link: Locator) -> None:
         link.click()
 
 
-def test_a_page_is_small_and_soon_there(database: str, open_page: OpenPage) -> None:
+def test_a_page_of_a_long_run_is_small_and_waits_for_no_script(database: str, open_page: OpenPage) -> None:
     insert(database, story.long_run(NOW, 5_000))
-    page = open_page("/agents")
-    sizes: list[int] = []
-    page.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length") or 0)))
-    page.goto("/agents/index-the-monorepo")
+    page = open_page("/agents/index-the-monorepo")
     expect_live(page)
     assert len(sequence(page)) == 200
-    assert page.evaluate("performance.getEntriesByType('paint').at(-1).startTime") < 1_000
+    assert page.locator("script:not([type=module]):not([async]):not([defer])").count() == 0
     static = page.evaluate(STATIC_BYTES)
     assert static < 70_000
 
