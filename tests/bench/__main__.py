@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
-from tests.bench import fanout, ingest, live, memory, prune, redaction, scaling, sidecar, stages
+from tests.bench import fanout, ingest, live, memory, prune, queries, redaction, scaling, sidecar, stages
 from tests.bench.bench import Bench
 from tests.bench.figure import Results, as_json, show
 from tests.bench.machine import describe
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[Bench], Results]] = {
     "fanout": fanout.measure,
     "sidecar": sidecar.measure,
     "prune": prune.measure,
+    "queries": queries.measure,
 }
 
 
