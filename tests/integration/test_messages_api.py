@@ -1,6 +1,7 @@
 """What the API gives of stored messages: filters, search, cursors both ways, and everything at once."""
 
 import json
+import random
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, IncompleteRead
@@ -272,3 +273,17 @@ def test_no_value_of_a_filter_is_our_failure(web: WebServer) -> None:
             query = {"workflowUid": "x", "workflowNamespace": "y", name: value}
             response, body = ask(web, f"{MESSAGES}?{urlencode(query)}")
             assert response.status in (200, 400), (name, value, body)
+
+
+def test_bytes_of_any_kind_in_an_address_are_no_failure_of_ours(web: WebServer) -> None:
+    dice = random.Random(3)
+    paths = [b"/api/agents/messages", b"/api/agents/runs", b"/api/agents/runs/x", b"/api/agents/dead-letters"]
+    names = [b"q", b"runId", b"kind", b"since", b"before", b"after", b"limit", b"format", b"workflowNamespace", b"\xff"]
+    for _ in range(300):
+        pairs = []
+        for _ in range(dice.randrange(4)):
+            value = bytes(dice.choices(b"ab0:,+-%\xff\xc3\x00\x7f\xe6\x95\xb0\"'&=;/?#", k=dice.randrange(12)))
+            pairs.append(dice.choice(names) + b"=" + (value if dice.random() < 0.5 else quote(value).encode()))
+        address = dice.choice(paths) + b"?" + b"&".join(pairs)
+        status, body = web.send(b"GET " + address + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert 200 <= status < 500, (address, status, body)
