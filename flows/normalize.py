@@ -29,6 +29,8 @@ DEFAULT_RUNTIME = "native"
 STATUS_WITHOUT_CONTENT = "status update"
 # The longest Kubernetes name has 253 characters; longer keys would not fit an index.
 MAX_NAME = 256
+# Clocks differ, but none by more: such a time would keep its run on top of every list.
+MAX_AHEAD_S = 86_400
 # Set by us alone: what a payload puts there would pass for our word.
 RESERVED_ATTRS = frozenset(
     {"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged"}
@@ -102,6 +104,7 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
     )
     content = _content(who.kind, claim)
     given = _time(claim.timestamp)
+    usable = given is not None and given.timestamp() <= message.stored_at / 1e9 + MAX_AHEAD_S
     return Message(
         workflow_uid=who.uid,
         workflow_name=who.name,
@@ -111,11 +114,11 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         agent_id=who.agent,
         role=claim.role if claim.role in ROLES else default_role(who.kind),
         kind=who.kind,
-        timestamp=given or message.delivery().stored_time,
+        timestamp=given if given and usable else message.delivery().stored_time,
         channel=subject.channel,
         stage=_word(claim.stage),
         content=content,
-        attrs=_attrs(subject, claim, who, usable_time=given is not None),
+        attrs=_attrs(subject, claim, who, usable_time=usable),
         dedupe_key=_key(claim, who, given, content, message),
         origin=message,
     )

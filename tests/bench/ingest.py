@@ -50,6 +50,8 @@ COLUMNS = {
     "dedupe_key": "text",
 }
 LIMIT = 1024 * 1024
+# 2026-11-24, after what the corpora say.
+STORED_AT = 1_795_564_800_000_000_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _value(row: Message, column: str) -> Any:
 
 def delivered(subject: str, payload: bytes, number: int) -> JetStreamMessage:
     """Return a message as the server would deliver it."""
-    return JetStreamMessage(subject, payload, f"$JS.ACK.s.c.1.{number}.{number}.1.0")
+    return JetStreamMessage(subject, payload, f"$JS.ACK.s.c.1.{number}.{number}.{STORED_AT}.0")
 
 
 def _copy(bench: Bench, rows: list[Sequence[Any]]) -> Copied:

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -298,6 +298,17 @@ def test_the_key_is_of_the_workflow_and_the_channel() -> None:
         "workflow.general.agents.person.message",
     ]
     assert len({row(CANONICAL, subject).dedupe_key for subject in subjects}) == len(subjects)
+
+
+@pytest.mark.parametrize(("ahead", "usable"), [(timedelta(hours=23), True), (timedelta(days=2), False)])
+def test_a_time_far_ahead_of_the_streams_is_none(ahead: timedelta, usable: bool) -> None:
+    stored = datetime.fromtimestamp(STORED_AT / 1e9, UTC)
+    said = (stored + ahead).isoformat()
+    message = row({"content": "x", "timestamp": said})
+    assert (message.timestamp > stored + timedelta(hours=1)) is usable
+    assert message.attrs.get("timestamp_given") == (None if usable else said)
+    # What it said is still what tells it from another message without an id.
+    assert message.dedupe_key != row({"content": "x"}).dedupe_key
 
 
 def test_a_person_cannot_take_the_place_of_an_agents_message() -> None:
