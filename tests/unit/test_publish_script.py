@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def dash(tmp_path_factory: pytest.TempPathFactory) -> Script:
 
 def row(sent: Sent) -> Message:
     """What the flow makes of it."""
-    message = normalize(JetStreamMessage(sent.subject, sent.raw, "$JS.ACK.s.c.1.1.1.1.0"), 1_000_000)
+    message = normalize(JetStreamMessage(sent.subject, sent.raw, f"$JS.ACK.s.c.1.1.1.{time.time_ns()}.0"), 1_000_000)
     assert isinstance(message, Message)
     return message
 
