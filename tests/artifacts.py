@@ -31,6 +31,8 @@ from flows.storage import messages, ready
 GOLDEN = Path(__file__).parent / "unit" / "golden"
 EVENTS = "implementation-events"
 LOG = "implementation-agent-log"
+# As of 2027.
+DELIVERED = "$JS.ACK.agent-comms.jangar-agent-comms.1.1.1.1800000000000000000.0"
 REDACTOR = Redactor()
 NAMES = {EVENTS: "implementation-events.jsonl", LOG: ".codex-implementation-agent.log"}
 
@@ -199,7 +201,7 @@ def live(
         if claim.timestamp is None or "synthetic" in (claim.attrs or {}):
             claim.timestamp = f"2026-01-01T10:{at // 60 % 60:02}:{at % 60:02}Z"
         outgoing = compose(speaker, claim)
-        message = normalize(JetStreamMessage(outgoing.subject, outgoing.payload, ""), 1024 * 1024)
+        message = normalize(JetStreamMessage(outgoing.subject, outgoing.payload, DELIVERED), 1024 * 1024)
         assert isinstance(message, Message)
         made.append(message)
     return REDACTOR.messages(made)

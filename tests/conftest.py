@@ -1,3 +1,10 @@
 """The fixtures lie in modules that are named for what they give."""
 
-pytest_plugins = ["tests.servers", "tests.ingestion", "tests.webserver", "tests.nginx", "tests.artifacts"]
+pytest_plugins = [
+    "tests.servers",
+    "tests.ingestion",
+    "tests.webserver",
+    "tests.nginx",
+    "tests.artifacts",
+    "tests.bucket",
+]

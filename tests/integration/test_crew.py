@@ -1,0 +1,113 @@
+"""Processes that read for this one, and what becomes of their tasks when one of them, or this one, dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connectors.crew import MAX_WAITING_BYTES, Alone, Crew, Workers
+from tests.processes import descendants, is_running
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+def spell(task: str) -> Iterator[bytes]:
+    """Hand on each letter, and who has found it."""
+    for letter in task:
+        yield f"{task}:{letter}:{os.getpid()}".encode()
+
+
+def spell_or_die(task: str) -> Iterator[bytes]:
+    """As before, but a capital kills who reads it."""
+    for found in spell(task):
+        if task[0].isupper():
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield found
+
+
+def pour(task: int) -> Iterator[bytes]:
+    for _ in range(task):
+        yield bytes(1 << 20)
+
+
+def lost(task: str) -> list[bytes]:
+    return [f"{task}:lost:0".encode()]
+
+
+def take_all(workers: Workers) -> list[tuple[str, str, int]]:
+    found: list[tuple[str, str, int]] = []
+    while not workers.is_done:
+        for each in workers.take(1 << 20):
+            task, letter, pid = each.decode().split(":")
+            found.append((task, letter, int(pid)))
+    workers.close()
+    return found
+
+
+def test_alone_it_is_all_done_here_and_in_order() -> None:
+    found = take_all(Alone(spell, ["ab", "c"]))
+    assert found == [("ab", "a", os.getpid()), ("ab", "b", os.getpid()), ("c", "c", os.getpid())]
+
+
+def test_a_crew_finds_all_of_it_and_keeps_the_order_within_a_task() -> None:
+    words = ["alpha", "beta", "gamma", "delta"]
+    found = take_all(Crew(spell, [[word] for word in words], 2, lost))
+    assert sorted({task for task, _, _ in found}) == sorted(words)
+    for word in words:
+        assert "".join(letter for task, letter, _ in found if task == word) == word
+    pids = {pid for _, _, pid in found}
+    assert os.getpid() not in pids
+    assert not any(is_running(pid) for pid in pids)
+
+
+def test_a_task_that_kills_its_process_is_lost_and_no_other() -> None:
+    found = take_all(Crew(spell_or_die, [["one", "Two", "three"], ["four"]], 1, lost))
+    assert {task for task, _, _ in found} == {"one", "Two", "three", "four"}
+    assert [letter for task, letter, _ in found if task == "Two"] == ["lost"]
+    assert "".join(letter for task, letter, _ in found if task == "three") == "three"
+
+
+def test_what_nobody_takes_is_not_piled_up() -> None:
+    crew = Crew(pour, [[100]], 1, lambda _: [])
+    wait_until(lambda: crew._waiting_bytes > MAX_WAITING_BYTES, "a full heap")
+    taken = 0
+    while not crew.is_done:
+        assert crew._waiting_bytes <= MAX_WAITING_BYTES + (1 << 20)
+        taken += len(crew.take(1))
+    assert taken == 100
+    crew.close()
+
+
+def test_it_can_be_closed_at_any_moment() -> None:
+    crew = Crew(pour, [[500], [500], [500]], 2, lambda _: [])
+    crew.take(1)
+    wait_until(lambda: len(crew._processes) == 2, "two processes")
+    pids = [process._process.pid for process in crew._processes]
+    crew.close()
+    assert not any(is_running(pid) for pid in pids if pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_crew_ends_with_whoever_has_it(number: signal.Signals) -> None:
+    program = (
+        "from connectors.crew import Crew; from tests.integration.test_crew import pour; import time\n"
+        "if __name__ == '__main__':\n"
+        "    crew = Crew(pour, [[500], [500]], 2, lambda _: [])\n"
+        "    time.sleep(100)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    crew: set[int] = set()
+
+    def is_there() -> bool:
+        crew.update(pid for pid, command in descendants(owner.pid).items() if "spawn_main" in command)
+        return len(crew) == 2
+
+    wait_until(is_there, "two processes")
+    owner.send_signal(number)
+    owner.wait()
+    wait_until(lambda: not any(map(is_running, crew)), "their end")

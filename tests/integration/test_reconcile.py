@@ -1,0 +1,390 @@
+"""The queue of completed runs, worked through by one process or several."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from itertools import pairwise
+from typing import Any
+
+import psycopg
+import pytest
+
+import sql
+from connectors.loopback import HOST, free_port
+from connectors.objects import Objects
+from flows import backlog
+from flows.backlog import MAX_ATTEMPTS, STATES
+from flows.reconcile import Outcome, Reconciler
+from flows.recovery import Recovery
+from flows.settings import Settings
+from tests.artifacts import LOG, Archive, Stored, completion, live, store
+from tests.bucket import Bucket
+from tests.sidecar import COMMAND, THREAD, event, said, talk
+from tests.waiting import wait_until
+from tests.webserver import StartWeb
+
+LINES = "\n".join(talk(2)).encode()
+WHOLE = [message.content for message in live(LINES, "run-1", ends=True)]
+
+
+class Queue:
+    """The queue of a database."""
+
+    def __init__(self, stored: Stored, archive: Archive) -> None:
+        self.stored = stored
+        self.archive = archive
+
+    def add(self, payload: dict[str, Any]) -> None:
+        """Queue a run as the web does."""
+        metadata = payload["metadata"]
+        values = {"namespace": metadata["namespace"], "uid": metadata["uid"], "name": metadata["name"], "run_id": None}
+        with psycopg.connect(self.stored.dsn, autocommit=True) as connection:
+            connection.execute(sql.query("queue_run"), {**values, "payload": json.dumps(payload)})
+
+    def state(self, run: str) -> tuple[str, int, str | None]:
+        found = self.stored.ask(
+            "SELECT state, attempts, last_error FROM workflow_comms.reconcile_queue WHERE workflow_uid = %s", run
+        )
+        return found[0][0], found[0][1], found[0][2]
+
+    def states(self) -> dict[str, int]:
+        with psycopg.connect(self.stored.dsn) as connection:
+            return backlog.counts(connection)
+
+    def make_due(self) -> None:
+        """Let the time until the next try be over."""
+        self.stored.ask("UPDATE workflow_comms.reconcile_queue SET next_try_at = now() RETURNING 1")
+
+    def work(self, root: str = "", **options: Any) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        settings = Settings(database_url=self.stored.dsn)
+        objects = Objects(root or str(self.archive.folder))
+        Reconciler(settings, objects, done=outcomes.append, **options).once()
+        return outcomes
+
+
+@pytest.fixture
+def queue(stored: Stored, archive: Archive) -> Queue:
+    return Queue(stored, archive)
+
+
+def test_a_queued_run_is_recovered_and_done(queue: Queue, archive: Archive, stored: Stored) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    (outcome,) = queue.work()
+    assert outcome.state == "done"
+    assert outcome.report is not None
+    assert outcome.report.complete
+    assert stored.contents("run-1") == WHOLE
+    assert queue.state("run-1") == ("done", 1, None)
+    report = stored.ask("SELECT report, finished_at IS NOT NULL FROM workflow_comms.reconcile_queue")[0]
+    assert (report[0]["inserted"], report[1]) == (len(WHOLE), True)
+    assert queue.work() == []
+
+
+def test_a_run_that_came_whole_is_done_at_once(queue: Queue, archive: Archive, database: str) -> None:
+    store(database, live(LINES, "run-1", ends=True))
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    (outcome,) = queue.work()
+    assert outcome.report is not None
+    assert (outcome.report.inserted, outcome.report.live_percent, outcome.report.why) == (0, 100.0, [])
+
+
+def test_what_the_folder_holds_beside_the_payload_is_read_too(queue: Queue, archive: Archive, stored: Stored) -> None:
+    archive.add("run-1", b"", pod="pod-1")
+    archive.add("run-1", b"from the log", artifact=LOG, pod="pod-1")
+    queue.add(completion("run-1", ["run-1/pod-1/implementation-events.tgz"]))
+    queue.work()
+    assert stored.contents("run-1") == ["from the log"]
+
+
+def test_what_is_not_there_yet_is_tried_again_later(queue: Queue, archive: Archive, stored: Stored) -> None:
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    (outcome,) = queue.work()
+    assert outcome.state == "queued"
+    state, attempts, error = queue.state("run-1")
+    assert (state, attempts) == ("queued", 1)
+    assert error == "missing: run-1/run-1/implementation-events.tgz is not there"
+    due = stored.ask("SELECT next_try_at > now() FROM workflow_comms.reconcile_queue")
+    assert due == [(True,)]
+    assert queue.work() == []
+    archive.add("run-1", LINES)
+    queue.make_due()
+    assert [each.state for each in queue.work()] == ["done"]
+    assert stored.contents("run-1") == WHOLE
+    assert queue.state("run-1") == ("done", 2, None)
+
+
+def test_a_log_is_not_taken_while_the_events_may_still_come(queue: Queue, archive: Archive, stored: Stored) -> None:
+    archive.add("run-1", b"only the log", artifact=LOG)
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    queue.work()
+    assert stored.count() == 0
+    stored.ask("UPDATE workflow_comms.reconcile_queue SET attempts = %s RETURNING 1", MAX_ATTEMPTS - 1)
+    queue.make_due()
+    (outcome,) = queue.work()
+    assert outcome.state == "failed"
+    assert stored.contents("run-1") == ["only the log"]
+
+
+def test_after_many_tries_a_run_is_given_up_until_somebody_wants_it(
+    queue: Queue, archive: Archive, stored: Stored
+) -> None:
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    for number in range(1, MAX_ATTEMPTS + 1):
+        (outcome,) = queue.work()
+        assert outcome.state == ("failed" if number == MAX_ATTEMPTS else "queued")
+        queue.make_due()
+    assert queue.work() == []
+    assert queue.states() == {"queued": 0, "running": 0, "done": 0, "failed": 1}
+    archive.add("run-1", LINES)
+    with psycopg.connect(stored.dsn, autocommit=True) as connection:
+        assert backlog.retry(connection) == 1
+    assert [each.state for each in queue.work()] == ["done"]
+
+
+def test_tries_are_ever_further_apart() -> None:
+    delays = [backlog.delay(attempts) for attempts in range(1, MAX_ATTEMPTS)]
+    assert timedelta(seconds=45) <= delays[0] <= timedelta(minutes=1)
+    assert all(later > earlier for earlier, later in pairwise(delays) if later < timedelta(hours=4))
+    assert max(delays) <= timedelta(hours=6)
+
+
+def test_a_run_without_artifacts_is_done_and_not_complete(queue: Queue) -> None:
+    queue.add(completion("run-1"))
+    (outcome,) = queue.work()
+    assert outcome.state == "done"
+    assert outcome.report is not None
+    assert (outcome.report.complete, outcome.report.why) == (False, ["no artifacts"])
+
+
+def test_what_is_damaged_is_not_tried_again(queue: Queue, archive: Archive) -> None:
+    path = archive.folder / archive.add("run-1", talk(50))
+    path.write_bytes(path.read_bytes()[:-100])
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    (outcome,) = queue.work()
+    assert outcome.state == "done"
+    assert outcome.report is not None
+    assert not outcome.report.complete
+
+
+def test_one_run_that_can_not_be_had_delays_no_other(queue: Queue, archive: Archive) -> None:
+    for number in range(5):
+        queue.add(completion(f"run-{number}", [archive.add(f"run-{number}", LINES)]))
+    queue.add(completion("gone", ["gone/gone/implementation-events.tgz"]))
+    queue.add(completion("foreign", ["../../etc/implementation-events.tgz"]))
+    queue.work()
+    assert queue.states() == {"queued": 1, "running": 0, "done": 6, "failed": 0}
+
+
+def test_a_run_that_breaks_the_work_is_put_off_alone(
+    queue: Queue, archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = Recovery.conclude
+
+    def broken(self: Recovery, at: datetime) -> Any:
+        if self.run.uid == "run-2":
+            message = "nobody thought of this"
+            raise ZeroDivisionError(message)
+        return whole(self, at)
+
+    monkeypatch.setattr(Recovery, "conclude", broken)
+    for number in range(5):
+        queue.add(completion(f"run-{number}", [archive.add(f"run-{number}", LINES)]))
+    queue.work()
+    assert queue.states() == {"queued": 1, "running": 0, "done": 4, "failed": 0}
+    assert queue.state("run-2") == ("queued", 1, "ZeroDivisionError: nobody thought of this")
+    assert "run-2 can't be recovered" in caplog.text
+
+
+def test_a_bucket_that_is_away_puts_its_runs_off(queue: Queue, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{HOST}:1")
+    (outcome,) = queue.work(bucket.root)
+    assert outcome.state == "queued"
+    assert "can't be reached" in (outcome.error or "")
+
+
+def test_a_bucket_is_worked_on_by_the_keys_of_the_payload(queue: Queue, bucket: Bucket, stored: Stored) -> None:
+    bucket.put("elsewhere/deep/implementation-events.jsonl", LINES)
+    queue.add(completion("run-1", ["elsewhere/deep/implementation-events.jsonl"]))
+    (outcome,) = queue.work(bucket.root)
+    assert outcome.state == "done"
+    assert stored.contents("run-1") == WHOLE
+
+
+def test_several_workers_never_do_a_run_twice(queue: Queue, archive: Archive, stored: Stored) -> None:
+    for number in range(60):
+        queue.add(completion(f"run-{number:02}", [archive.add(f"run-{number:02}", talk(1))]))
+    outcomes: list[list[Outcome]] = []
+    workers = [threading.Thread(target=lambda: outcomes.append(queue.work())) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    worked = [outcome.claim.workflow_uid for some in outcomes for outcome in some]
+    assert sorted(worked) == [f"run-{number:02}" for number in range(60)]
+    assert stored.ask("SELECT DISTINCT attempts FROM workflow_comms.reconcile_queue") == [(1,)]
+    assert stored.count() == 60 * len(live("\n".join(talk(1)).encode(), "run", ends=True))
+
+
+def test_what_a_dead_worker_had_is_taken_over(queue: Queue, archive: Archive, database: str) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    with psycopg.connect(database, autocommit=True) as connection:
+        (claim,) = backlog.claim(connection, 10)
+        assert queue.work() == []
+        queue.make_due()
+        assert [each.state for each in queue.work()] == ["done"]
+        # Its late word counts for nothing.
+        backlog.put_off(connection, claim, "too late")
+    assert queue.state("run-1") == ("done", 2, None)
+
+
+def test_a_lease_is_renewed_while_it_is_worked_on(queue: Queue, archive: Archive, database: str) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    with psycopg.connect(database, autocommit=True) as connection:
+        claims = backlog.claim(connection, 10)
+        queue.make_due()
+        backlog.keep(connection, claims)
+    assert queue.work() == []
+
+
+def test_a_run_whose_workers_die_again_and_again_is_given_up(queue: Queue, archive: Archive, database: str) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    with psycopg.connect(database, autocommit=True) as connection:
+        for _ in range(MAX_ATTEMPTS):
+            assert len(backlog.claim(connection, 10)) == 1
+            queue.make_due()
+        assert backlog.claim(connection, 10) == []
+    state, _, error = queue.state("run-1")
+    assert (state, error) == ("failed", f"whoever worked on it has died {MAX_ATTEMPTS} times")
+
+
+def test_another_word_of_the_controller_meanwhile_is_worked_on_too(
+    queue: Queue, archive: Archive, database: str, stored: Stored
+) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    with psycopg.connect(database, autocommit=True) as connection:
+        (claim,) = backlog.claim(connection, 10)
+        archive.put("elsewhere/more-events.jsonl", said(99, "more").encode())
+        queue.add(completion("run-1", ["elsewhere/more-events.jsonl"]))
+        backlog.give_back(connection, claim)
+    assert queue.state("run-1")[:2] == ("queued", 0)
+    assert [each.state for each in queue.work()] == ["done"]
+    assert "more" in stored.contents("run-1")
+
+
+def test_finished_runs_that_nobody_queued_are_found(
+    queue: Queue, archive: Archive, database: str, stored: Stored
+) -> None:
+    archive.add("run-1", LINES)
+    archive.add("run-2", LINES)
+    store(database, live(LINES, "run-1", upto=5))
+    store(database, live(LINES, "run-2", upto=5))
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    stored.ask(
+        "UPDATE workflow_comms.runs SET said = 'succeeded', said_at = %s, last_at = %s"
+        " WHERE workflow_uid = 'run-1' RETURNING 1",
+        hour_ago,
+        hour_ago,
+    )
+    work = Reconciler(Settings(database_url=database), Objects(str(archive.folder)))
+    assert work.sweep(timedelta(minutes=30)) == 0
+    assert work.sweep(timedelta(days=1)) == 1
+    assert work.sweep(timedelta(days=1)) == 0
+    queue.work()
+    assert stored.contents("run-1") == WHOLE
+    assert len(stored.contents("run-2")) < len(WHOLE)
+    # Nobody's word but the messages' own.
+    assert stored.ask("SELECT phase, state FROM workflow_comms.runs WHERE workflow_uid = 'run-1'") == [
+        (None, "succeeded")
+    ]
+
+
+def test_a_run_that_the_web_was_told_of_is_recovered(
+    start_web: StartWeb, database: str, queue: Queue, archive: Archive, stored: Stored
+) -> None:
+    web = start_web(DATABASE_URL=database)
+    body = json.dumps({"data": completion("run-1", [archive.add("run-1", LINES)], uid="uid-1")})
+    connection = HTTPConnection(HOST, web.port, timeout=30)
+    connection.request("POST", "/api/agents/runs/run-1/complete", body, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 202
+    connection.close()
+    assert web.metric('agent_comms_reconcile_queue_runs{state="queued"}') == 1
+    assert [each.state for each in queue.work()] == ["done"]
+    assert stored.contents("uid-1") == WHOLE
+    assert stored.report("uid-1")["complete"] is True
+    assert web.metric('agent_comms_reconcile_queue_runs{state="done"}') == 1
+
+
+@contextmanager
+def command(*words: str, **environ: str) -> Iterator["subprocess.Popen[str]"]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    process = subprocess.Popen(
+        [str(COMMAND), "reconcile", *words],
+        env=kept | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_the_command_works_once_and_says_what_came_of_each(queue: Queue, archive: Archive, database: str) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    queue.add(completion("run-2", ["run-2/run-2/implementation-events.tgz"]))
+    with command(str(archive.folder), DATABASE_URL=database) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 4, err
+    assert f"agents/run-1: done; {len(WHOLE)} of {len(WHOLE)} messages recovered" in out
+    assert "agents/run-2: is tried again later: missing: run-2/run-2/implementation-events.tgz is not there" in out
+    with command(str(archive.folder), "--json", DATABASE_URL=database) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "agent-comms: nothing is due\n")
+    with command("--show", DATABASE_URL=database) as process:
+        out, _ = process.communicate(timeout=60)
+    assert out.startswith("1 queued, 0 running, 1 done, 0 failed\nagents/run-2  queued, 1 tries, next at ")
+
+
+def test_the_loop_works_as_runs_come_tells_prometheus_and_ends_in_good_order(
+    queue: Queue, archive: Archive, database: str, stored: Stored
+) -> None:
+    port = free_port()
+    environ = {"DATABASE_URL": database, "AGENT_COMMS_METRICS_PORT": str(port)}
+    with command(str(archive.folder), "--loop", "--every", "0.2", **environ) as process:
+        queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+        wait_until(lambda: queue.states()["done"] == 1, "the first run")
+        queue.add(completion("run-2", [archive.add("run-2", LINES)]))
+        wait_until(lambda: queue.states()["done"] == 2, "the second run")
+
+        def metrics() -> str:
+            connection = HTTPConnection(HOST, port, timeout=10)
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+
+        wait_until(lambda: 'agent_comms_reconcile_queue_runs{state="done"} 2.0' in metrics(), "the gauge")
+        assert all(f'agent_comms_reconcile_queue_runs{{state="{state}"}}' in metrics() for state in STATES)
+        assert f"agent_comms_recovered_messages_total {2 * len(WHOLE)}" in metrics()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert stored.contents("run-2") == WHOLE
+
+
+def test_a_call_that_was_closed_says_that_the_run_was_killed(queue: Queue, archive: Archive) -> None:
+    open_call = (
+        '{"type":"item.started","item":{"id":"item_0","type":"command_execution","command":"x","status":"in_progress"}}'
+    )
+    queue.add(completion("run-1", [archive.add("run-1", [event("thread.started", thread_id=THREAD), open_call])]))
+    (outcome,) = queue.work()
+    assert outcome.report is not None
+    assert outcome.report.why[0] == "1 call never answered"
