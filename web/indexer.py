@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # So many messages, or so many bytes of them, are indexed at once.
 ROWS = 2_048
+# They are read in such pieces, lest others of this process wait.
+PIECE = 256
 POLL_S = 1.0
 # How long one waits that isn't the one that works.
 IDLE_S = 10.0
@@ -55,6 +57,7 @@ class Indexer:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._warned = False
 
     def start(self) -> None:
         """Start, once; after the fork of a worker, never before."""
@@ -77,8 +80,10 @@ class Indexer:
                     connection.execute(SESSION)
                     backoff = LEAST_BACKOFF_S
                     self._work(connection)
+            except psycopg.errors.InsufficientPrivilege as error:
+                self._warn(error)
             except psycopg.Error as error:
-                # Whether Postgres is there is said elsewhere.
+                # Whether Postgres is there, and whether its schema is up to date, is said elsewhere.
                 log.debug("indexer: %s", " ".join(str(error).split()))
             except Exception:
                 log.exception("indexer: failed; starting again")
@@ -100,6 +105,12 @@ class Indexer:
                 self._stopping.wait(POLL_S)
             elif newest_seq(connection) - head > ROWS:
                 self._stopping.wait(REST * (time.monotonic() - began))
+
+    def _warn(self, error: psycopg.Error) -> None:
+        if not self._warned:
+            self._warned = True
+            words = " ".join(str(error).split())
+            log.warning("indexer: %s; grant the web to write workflow_comms.search_*, or search grows slow", words)
 
     def _breathe(self) -> None:
         time.sleep(0)
@@ -126,8 +137,7 @@ def index_next(connection: Connection, breathe: Callable[[], object] = lambda: N
     rows, size = row or (0, 0)
     if rows < ROWS and size < PAGE_BYTES:
         return False
-    events, _ = tail(connection, upto, ROWS)
-    _write(connection, segment, events, breathe)
+    _write(connection, segment, _read(connection, upto, breathe), breathe)
     return True
 
 
@@ -141,6 +151,19 @@ def progress(connection: Connection) -> tuple[int, int]:
     """Return the newest segment and the cursor up to which messages are indexed; zeros where none are."""
     row = connection.execute(sql.query("search_progress")).fetchone()
     return row or (0, 0)
+
+
+def _read(connection: Connection, upto: int, breathe: Callable[[], object]) -> list[Event]:
+    events: list[Event] = []
+    size = 0
+    while len(events) < ROWS and size < PAGE_BYTES:
+        piece, _ = tail(connection, events[-1].seq if events else upto, min(PIECE, ROWS - len(events)))
+        if not piece:
+            break
+        events += piece
+        size += sum(len(event.content) for event in piece)
+        breathe()
+    return events
 
 
 def _write(connection: Connection, segment: int, events: list[Event], breathe: Callable[[], object]) -> None:

@@ -169,7 +169,7 @@ class Reader:
             namespace=namespace,
             state=state,
             agent=agent,
-            words=_patterns(q) if q else None,
+            **_forms(q) if q else dict.fromkeys(("word_0", "word_1", "word_2")),
             since=ends[0],
             until=ends[1],
             before_at=at,
@@ -328,10 +328,11 @@ def _filter(scope: Scope) -> dict[str, object]:
     }
 
 
-def _patterns(words: str) -> list[str]:
-    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    # Postgres may not know the other case of a letter.
-    return [f"%{form}%" for form in dict.fromkeys((escaped, escaped.lower(), escaped.upper()))]
+def _forms(words: str) -> dict[str, str | None]:
+    """Return some words as they may stand in what Postgres calls `lower`."""
+    # It may not know the other case of a letter that is none of ASCII.
+    forms = [words.lower()] if words.isascii() else [*dict.fromkeys((words.lower(), words, words.upper()))]
+    return {f"word_{number}": forms[number] if number < len(forms) else None for number in range(3)}
 
 
 def read_object(text: str) -> dict[str, Any]:

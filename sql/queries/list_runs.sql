@@ -10,9 +10,16 @@ WHERE last_at >= %(since)s::timestamptz
   AND (%(state)s::text IS NULL OR state = %(state)s::text)
   AND (%(agent)s::text IS NULL OR agents @> ARRAY[%(agent)s::text])
   AND (
-    %(words)s::text[] IS NULL
-    OR concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)
-       ILIKE ANY (%(words)s::text[])
+    %(word_0)s::text IS NULL
+    OR strpos(
+        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)), %(word_0)s::text
+    ) > 0
+    OR (%(word_1)s::text IS NOT NULL AND strpos(
+        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)), %(word_1)s::text
+    ) > 0)
+    OR (%(word_2)s::text IS NOT NULL AND strpos(
+        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)), %(word_2)s::text
+    ) > 0)
   )
   AND last_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
   AND (

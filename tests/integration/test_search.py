@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+import psycopg.conninfo
 import pytest
 
 import web.indexer
@@ -391,6 +392,26 @@ def test_only_one_has_the_turn_until_it_is_gone(database: str) -> None:
         assert not take_turn(other)
         one.close()
         wait_until(lambda: take_turn(other), "the turn")
+
+
+def test_a_web_that_may_not_write_the_index_says_so_once(
+    database: str, writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(web.indexer, "ROWS", 1)
+    monkeypatch.setattr(web.indexer, "LEAST_BACKOFF_S", 0.02)
+    writer.say("a")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE ROLE only_reads LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")
+        try:
+            indexer = Indexer(psycopg.conninfo.make_conninfo(database, user="only_reads", password="x"))
+            indexer.start()
+            wait_until(lambda: "grant the web to write" in caplog.text, "a warning")
+            # It tries again, and says no more.
+            time.sleep(0.3)
+            indexer.close()
+            assert caplog.text.count("grant the web to write") == 1
+        finally:
+            connection.execute("DROP ROLE only_reads")
 
 
 def test_a_live_order_that_began_anew_is_indexed_anew(
