@@ -67,8 +67,8 @@ def reconcile(
     ROOT is as for backfill. What can't be had is tried again, after a minute, two, four and so on, up to 6 hours;
     after 10 tries it is given up. Any number of these may run at once: no run is worked on by two of them.
 
-    Exit code 0: every run that was due is done. 2: a wrong option or setting. 3: Postgres can't be reached.
-    4: some runs are tried again later, or were given up. 130: asked to end.
+    Exit code 0: every run that was due is done, or tried again later. 2: a wrong option or setting. 3: Postgres
+    can't be reached. 4: some runs were given up. 130: asked to end.
     """
     from connectors.objects import Objects
     from flows import logs
@@ -108,7 +108,7 @@ def reconcile(
         context.exit(INTERRUPTED)
     if not states:
         say("nothing is due")
-    context.exit(IN_PART if states - {"done"} else 0)
+    context.exit(IN_PART if "failed" in states else 0)
 
 
 def _end_on_signal(work: Reconciler) -> list[int]:
