@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from functools import lru_cache
+from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -172,8 +174,10 @@ class Publisher:
             A future of the acknowledgement, or of the `PublishError`. Its callbacks run on
             the connection's thread, so they must be short and not publish.
         """
-        # Quoted, since NATS strips a header's value: two ids must not become one.
-        sent = {**(headers or {}), MESSAGE_ID_HEADER: f"{self._id_prefix}-{quote(message_id, safe='-_.:~')}"}
+        # An id is its subject's own: the server compares over the whole stream. Quoted, since NATS
+        # strips a header's value, and two ids must not become one.
+        own = f"{self._id_prefix}-{_short(subject)}-{quote(message_id, safe='-_.:~')}"
+        sent = {**(headers or {}), MESSAGE_ID_HEADER: own}
         size = len(payload) + _HEADERS_BYTES + sum(len(k) + len(v.encode()) + _HEADER_BYTES for k, v in sent.items())
         message = _Outgoing(subject, payload, sent, size, Future())
         limit = self._connection.client.max_payload
@@ -387,3 +391,8 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(flush=kind is None)
+
+
+@lru_cache(maxsize=1_024)
+def _short(subject: str) -> str:
+    return blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

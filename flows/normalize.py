@@ -15,7 +15,7 @@ from msgspec import Struct
 from connectors.delivery import JetStreamMessage
 from flows import identity
 from flows.dead_letter import DeadLetter, Reason, UnfitError
-from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, DEFAULT_NAMESPACE, PERSON, Message
+from flows.message import CHANNEL_RUN, DEFAULT_NAMESPACE, PERSON, Message
 from flows.spelling import Claim, read
 from flows.subject import Subject, parse
 from flows.text import storable
@@ -161,7 +161,8 @@ def _identify(
 
     namespace = settle("workflow_namespace", subject.namespace, namespace)
     name = settle("workflow_name", subject.name, name)
-    uid = settle("workflow_uid", subject.uid, uid) or name
+    # A subject that names the workflow and no uid means the name; a payload's uid is no part of it.
+    uid = settle("workflow_uid", subject.uid or subject.name, uid) or name
     agent = settle("agent_id", subject.agent, agent)
     if agent is not None and _reads_as_person(agent) and subject.agent != PERSON:
         # Only the web speaks for people, on subjects that nobody else may publish on.
@@ -173,10 +174,11 @@ def _identify(
         raise UnfitError(Reason.NO_WORKFLOW, "Neither the subject nor the payload names a workflow.")
     word = "claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority
     namespace = namespace or DEFAULT_NAMESPACE
-    if subject.channel == CHANNEL_GENERAL:
-        domain = f"{CHANNEL_GENERAL}/{word}"
+    if word:
+        # What is only claimed must not take the place of what the server vouches for.
+        domain = f"{subject.channel}/{word}"
     else:
-        # A person who guesses an agent's next id must not take its place.
+        # Nor must a person who guesses an agent's next id.
         domain = f"{CHANNEL_RUN}/{PERSON}" if subject.agent == PERSON else CHANNEL_RUN
     return Identity(
         namespace=namespace,
@@ -192,8 +194,13 @@ def _identify(
 
 def _reads_as_person(agent: str) -> bool:
     """Tell whether people would take a name for `person`, however it is spelled."""
-    visible = (char for char in unicodedata.normalize("NFKC", agent) if unicodedata.category(char) != "Cf")
-    return "".join(visible).strip().casefold() == PERSON
+    visible = (char for char in unicodedata.normalize("NFKC", agent) if not _is_invisible(char))
+    return "".join(visible).strip(" ._-").casefold() == PERSON
+
+
+def _is_invisible(char: str) -> bool:
+    # Formats, marks upon other characters, and letters and symbols that show as nothing.
+    return unicodedata.category(char) in ("Cf", "Mn", "Me") or char in "\u115f\u1160\u2800\u3164\uffa0"
 
 
 def _name(field: str, text: str | None) -> str | None:

@@ -5,6 +5,7 @@ holds it, in attrs, tool input and headers. Most messages hold none, and one pas
 the raw payload tells.
 """
 
+import json
 import re
 import tomllib
 from bisect import bisect_right
@@ -50,8 +51,11 @@ _END = r"(?![A-Za-z0-9_])"
 
 
 def _begin(letter: str) -> str:
-    """Return the beginning of a token; looking back before its first letter would have `re` stop everywhere."""
-    return rf"{letter}(?<![A-Za-z0-9_]{letter})"
+    """Return the beginning of a token; looking back before its first letter would have `re` stop everywhere.
+
+    A dash is part of many tokens: were they to begin after one, a row of beginnings would be read again from each.
+    """
+    return rf"{letter}(?<![A-Za-z0-9_-]{letter})"
 
 
 PATTERNS = (
@@ -109,33 +113,39 @@ PATTERNS = (
 # Keys whose value is a credential: the whole name, or its end, without punctuation and in lower case.
 SECRET_NAMES = (
     "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "secretkey", "privatekey",
-    "authorization", "credential", "credentials", "cookie", "sessionid",
+    "authorization", "credential", "credentials", "cookie", "sessionid", "pwd",
 )  # fmt: skip
-# What a payload with such a key holds, in the ways in which names are written.
-_NAME_HINTS = tuple(
-    spelled
-    for name in ("passw", "passphrase", "secret", "token", "authoriz", "credential", "cookie")
-    for spelled in (name, name.title(), name.upper())
-) + tuple(
-    spelled
-    for first, second in (("api", "key"), ("access", "key"), ("private", "key"), ("session", "id"))
-    for spelled in (
-        *(f"{first}{dash}{second}" for dash in ("", "_", "-")),
-        *(f"{first.upper()}{dash}{second.upper()}" for dash in ("", "_", "-")),
-        *(f"{start}{second.title()}" for start in (first, first.title(), f"{first.title()}-")),
-    )
+# What a payload with such a key holds, in lower case.
+_NAME_HINTS = (
+    *("passw", "passphrase", "secret", "token", "authoriz", "credential", "cookie", "pwd", '"pass'),
+    *(
+        f"{first}{between}{second}"
+        for first, second in (
+            ("api", "key"),
+            ("access", "key"),
+            ("secret", "key"),
+            ("private", "key"),
+            ("session", "id"),
+        )
+        for between in ("", "_", "-", " ", ".")
+    ),
 )
 # Payloads are looked through in parts of so many bytes, which a core's cache holds.
 TOGETHER_BYTES = 256 * 1024
+# A password that is a number has so many digits.
+SHORTEST_NUMBER = 6
+# The hint that a key may say that its value is a credential.
+NAMED = "named"
 # Sets of hints that occur together are few; hostile payloads could make more.
 MAX_SEARCHES = 4_096
 # An escape may hide a marker's letters: then everything is searched for.
 _ESCAPES = ("\\u", "\\/")
 _NOT_LETTERS = re.compile(r"[^a-z0-9]")
+_MARKER = re.compile(r"\[redacted:[A-Za-z0-9_-]{1,64}\]")
 # A key and its value in text that may be JSON: for dead letters, which could not be read.
 _NAMED_IN_TEXT = re.compile(
     r"(?i)([\"'](?:[\w.-]{0,40}(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|authorization|credentials?|cookie))[\"']\s*:\s*)([\"'])((?:\\.|(?!\2)[^\\]){1,8192})(\2|$)"
+    r"|authorization|credentials?|cookie))[\"']\s*:\s*)([\"'])((?:\\.|(?!\2)[^\\]){1,9000000})(\2|$)"
 )
 
 
@@ -161,8 +171,9 @@ class Redactor:
     def __init__(self, more: Iterable[Pattern] = ()) -> None:
         patterns = (*PATTERNS, *more)
         markers = {marker for pattern in patterns for marker in pattern.markers}
-        self._hints = sorted({*markers, *_NAME_HINTS, *_ESCAPES})
-        self._finder = BytesAhoCorasick([hint.encode() for hint in self._hints], implementation=Implementation.DFA)
+        self._hints = [*sorted({*markers, *_ESCAPES}), NAMED]
+        self._finder = _finder(self._hints[:-1])
+        self._name_finder = _finder(_NAME_HINTS)
         self._everything = Search(patterns, names=True)
         unmarked = tuple(pattern for pattern in patterns if not pattern.markers)
         # What is searched for in a message without any hint.
@@ -194,10 +205,14 @@ class Redactor:
         """
         hints: dict[int, set[int]] = {}
         for first, some in _together(payloads):
-            hits = self._finder.find_matches_as_indexes(b"\n".join(some), overlapping=True)
-            ends = list(accumulate(len(payload) + 1 for payload in some)) if hits else []
+            joined = b"\n".join(some)
+            hits = self._finder.find_matches_as_indexes(joined, overlapping=True)
+            names = self._name_finder.find_matches_as_indexes(joined.lower())
+            ends = list(accumulate(len(payload) + 1 for payload in some)) if hits or names else []
             for hint, start, _ in hits:
                 hints.setdefault(first + bisect_right(ends, start), set()).add(hint)
+            for _, start, _ in names:
+                hints.setdefault(first + bisect_right(ends, start), set()).add(len(self._hints) - 1)
         return {at: self._search(frozenset(found)) for at, found in hints.items()}
 
     def _search(self, hints: frozenset[int]) -> Search:
@@ -217,7 +232,7 @@ class Redactor:
                 for pattern in self._everything.patterns
                 if not pattern.markers or not hints.isdisjoint(pattern.markers)
             ),
-            names=not hints.isdisjoint(_NAME_HINTS),
+            names=NAMED in hints,
         )
 
     def _message(self, message: Message, search: Search) -> Message:
@@ -236,14 +251,30 @@ class Redactor:
     def letter(self, letter: DeadLetter) -> DeadLetter:
         """Return the dead letter without credentials; itself where it holds none."""
         found: set[str] = set()
-        text = letter.payload.decode("utf-8", "surrogateescape")
-        text = _NAMED_IN_TEXT.sub(lambda match: self._named(match, found), self.text(text, found))
+        payload = self._payload(letter.payload, found)
         headers = self._value(letter.headers, found, self._everything)
         subject, detail = self.text(letter.subject, found), self.text(letter.detail, found)
         if not found:
             return letter
-        payload = text.encode("utf-8", "surrogateescape")
         return msgspec.structs.replace(letter, payload=payload, headers=headers, subject=subject, detail=detail)
+
+    def _payload(self, payload: bytes, found: set[str]) -> bytes:
+        """Return bytes that may be JSON without credentials; the same bytes where they hold none."""
+        try:
+            value = json.loads(payload)
+        except (ValueError, RecursionError):
+            text = payload.decode("utf-8", "surrogateescape")
+            text = _NAMED_IN_TEXT.sub(lambda match: self._named(match, found), self.text(text, found))
+            return text.encode("utf-8", "surrogateescape")
+        # As a value first: an escape may hide a letter, and a name its value in a list.
+        within: set[str] = set()
+        redacted = self._value(value, within, self._everything)
+        found |= within
+        return json.dumps(redacted, ensure_ascii=False).encode("utf-8", "surrogatepass") if within else payload
+
+    def value(self, value: Any, found: set[str]) -> Any:
+        """Return a JSON value without credentials; their kinds are added to `found`."""
+        return self._value(value, found, self._everything)
 
     def text(self, text: str, found: set[str]) -> str:
         """Return a text without credentials; their kinds are added to `found`."""
@@ -258,26 +289,30 @@ class Redactor:
     def _value(self, value: Any, found: set[str], search: Search, *, named: bool = False) -> Any:
         """Return a JSON value without credentials; `named` where a key has said that it is one."""
         if isinstance(value, str):
-            if named and value.strip() and not value.startswith("[redacted:"):
+            if named and value.strip() and not _MARKER.fullmatch(value):
                 found.add("named")
                 return "[redacted:named]"
             return self._text(value, found, search)
         if isinstance(value, list):
             return [self._value(item, found, search, named=named) for item in value]
         if isinstance(value, dict):
-            return {
-                self._text(key, found, search): self._value(
-                    item, found, search, named=named or (search.names and is_secret_name(key))
-                )
-                for key, item in value.items()
-            }
+            return {self._text(key, found, search): self._item(key, value[key], found, search, named) for key in value}
         return value
 
+    def _item(self, key: str, value: Any, found: set[str], search: Search, named: bool) -> Any:
+        if search.names and _is_password(key, value):
+            value, named = str(value), True
+        return self._value(value, found, search, named=named or (search.names and is_secret_name(key)))
+
     def _named(self, match: "re.Match[str]", found: set[str]) -> str:
-        if match[3].startswith("[redacted:"):
+        if _MARKER.fullmatch(match[3]):
             return match[0]
         found.add("named")
         return f"{match[1]}{match[2]}[redacted:named]{match[4]}"
+
+
+def _finder(hints: Sequence[str]) -> BytesAhoCorasick:
+    return BytesAhoCorasick([hint.encode() for hint in hints], implementation=Implementation.DFA)
 
 
 def _together(payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
@@ -307,7 +342,15 @@ def redactor_of(settings: Settings) -> Redactor:
 
 def is_secret_name(key: str) -> bool:
     """Tell whether the value under a key is a credential by the key's name."""
-    return _NOT_LETTERS.sub("", key.lower()).endswith(SECRET_NAMES)
+    letters = _NOT_LETTERS.sub("", key.lower())
+    return letters == "pass" or letters.endswith(SECRET_NAMES)
+
+
+def _is_password(key: str, value: Any) -> bool:
+    """Tell whether a number is one: a token that is a number counts tokens, and a short one is a setting."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or len(str(value)) < SHORTEST_NUMBER:
+        return False
+    return _NOT_LETTERS.sub("", key.lower()).endswith(("password", "passwd", "passphrase", "pwd", "secret"))
 
 
 def _mark(kind: str, found: set[str], match: "re.Match[str]") -> str:

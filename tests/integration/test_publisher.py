@@ -92,6 +92,13 @@ def test_a_retry_is_not_stored_twice(publisher: Publisher, server: EmbeddedNats)
     assert stored(server) == 3
 
 
+def test_the_same_id_on_another_subject_is_another_message(publisher: Publisher, server: EmbeddedNats) -> None:
+    publisher.publish(SUBJECT, b"x", message_id="1")
+    other = publisher.publish(f"{SUBJECT}-too", b"x", message_id="1")
+    assert not other.duplicate
+    assert stored(server) == 2
+
+
 def test_the_same_id_again_is_a_duplicate(publisher: Publisher) -> None:
     first = publisher.publish(SUBJECT, b"x", message_id="1")
     again = publisher.publish(SUBJECT, b"x", message_id="1")

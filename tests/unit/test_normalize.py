@@ -311,6 +311,26 @@ def test_a_time_far_ahead_of_the_streams_is_none(ahead: timedelta, usable: bool)
     assert message.dedupe_key != row({"content": "x"}).dedupe_key
 
 
+def test_a_claim_cannot_take_the_place_of_what_the_subject_says() -> None:
+    said = {
+        "content": "x",
+        "message_id": "m",
+        "workflow_namespace": "agents",
+        "workflow_uid": "w9",
+        "workflow_name": "w9",
+    }
+    claimed = row(said, "workflow.-.-.-.agent.-.message")
+    genuine = row(said, "workflow.agents.w9.w9.agent.a.message")
+    assert claimed.attrs["identity"] == "claimed"
+    assert claimed.dedupe_key != genuine.dedupe_key
+
+
+def test_a_subject_with_a_name_alone_is_no_other_workflows() -> None:
+    message = row({"content": "x", "workflow_uid": "w9"}, "workflow.agents.evil.-.agent.b.message")
+    assert (message.workflow_uid, message.workflow_name) == ("evil", "evil")
+    assert message.attrs["claimed"]["workflow_uid"] == "w9"
+
+
 def test_a_person_cannot_take_the_place_of_an_agents_message() -> None:
     said = {"content": "x", "message_id": "m-1"}
     agent, person = (row(said, f"workflow.agents.n.u.agent.{who}.message") for who in ("planner", "person"))

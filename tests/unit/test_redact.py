@@ -69,12 +69,40 @@ def test_the_marker_leaves_what_is_around_a_password_in_a_url() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "apiKey", "API_KEY", "client-secret", "Authorization", "github_token", "x-api-key"]
+    "name",
+    [
+        "password",
+        "apiKey",
+        "API_KEY",
+        "client-secret",
+        "Authorization",
+        "github_token",
+        "x-api-key",
+        "X-API-Key",
+        "APIKey",
+        "API_Key",
+        "sessionID",
+        "AccessKEY",
+        "Private_Key",
+        "PaSsWoRd",
+        "api key",
+        "api.key",
+        "MYSQL_PWD",
+        "pass",
+    ],
 )
 def test_the_name_of_a_key_tells_a_credential(name: str) -> None:
     message = redacted({"content": "x", "attrs": {"deep": [{name: "plain words"}]}})
     assert message.attrs["deep"] == [{name: "[redacted:named]"}]
     assert message.attrs["redacted"] == ["named"]
+
+
+@pytest.mark.parametrize("value", [12345678901, "[redacted: by nobody", ["plain words"], {"deeper": "plain words"}])
+def test_what_has_a_secret_name_is_replaced_whatever_it_is(value: Any) -> None:
+    message = redacted({"content": "x", "tool": {"name": "t", "input": {"password": value}}})
+    assert "12345678901" not in json.dumps(message.attrs)
+    assert "nobody" not in json.dumps(message.attrs)
+    assert "plain words" not in json.dumps(message.attrs)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +194,24 @@ def test_a_dead_letter_keeps_its_bytes_without_the_credentials() -> None:
     assert kept.dedupe_key == letter.dedupe_key
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"attrs": {"k": "\\u0041KIAIOSFODNN7EXAMPLE", "p\\u0061ssword": "hunter2hunter2"}}',
+        b'{"password": 98765432101, "token": ["hunter2hunter2"], "secret": {"a": "hunter2hunter2"}}',
+        b'{"my db password": "hunter2hunter2", "api.key": "hunter2hunter2"}',
+        b'{"password": "' + b"hunter2" * 3_000 + b'"}',
+        b'not json {"password": "' + b"hunter2" * 3_000 + b'"}',
+    ],
+)
+def test_a_dead_letter_hides_what_a_row_would(payload: bytes) -> None:
+    letter = normalize(delivered(payload), LIMIT)
+    assert isinstance(letter, DeadLetter)
+    kept = Redactor().letter(letter).payload
+    assert not any(secret in kept for secret in (b"hunter2", b"IOSFODNN7EXAMPLE", b"98765432101"))
+    assert b"[redacted:" in kept
+
+
 def test_a_company_adds_its_own_patterns(tmp_path: Path) -> None:
     file = tmp_path / "patterns.toml"
     file.write_text('[[pattern]]\nkind = "badge"\nregex = "BADGE-[0-9]{4}"\n')
@@ -199,7 +245,18 @@ def test_redacting_twice_is_redacting_once(text: str) -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.kind)
 def test_no_pattern_takes_long_on_a_long_line(pattern: Any) -> None:
-    for unit in ("A", "sk-", "eyJ.", "http://a:", "-----BEGIN PRIVATE KEY-----", "A_TOKEN=", "Bearer a", "ghp_aaaa"):
+    for unit in (
+        "A",
+        "sk-",
+        "-sk-",
+        "eyJ.",
+        "-eyJ",
+        "http://a:",
+        "-----BEGIN PRIVATE KEY-----",
+        "A_TOKEN=",
+        "Bearer a",
+        "ghp_aaaa",
+    ):
         # A pattern that looks back over what it has seen would need minutes for it.
         assert isinstance(pattern.regex.sub("", unit * (200_000 // len(unit))), str)
 
