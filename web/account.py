@@ -60,7 +60,8 @@ class Account(Struct, frozen=True):
     Attributes:
         duration_seconds: from its start, or its first message, to its end, or its last message.
         voices: by agent and kind, the most first.
-        tokens: the sums over its threads, by what they are called; null where no message tells.
+        tokens: the sums over its threads, by what they are called: as its artifacts tell, else its messages; null where
+            neither does.
         reconciliation: null where it was never asked for.
     """
 
@@ -83,7 +84,7 @@ def account_of(connection: Connection, run: RunRow) -> Account:
         duration_seconds=_duration(run),
         voices=voices,
         sources=Sources(sum(voice.messages for voice in voices) - backfilled, backfilled),
-        tokens=tokens_of(usages),
+        tokens=_tokens_told(run) or tokens_of(usages),
         reconciliation=_reconciliation(row) if row else None,
     )
 
@@ -97,6 +98,12 @@ def tokens_of(usages: list[dict[str, Any]]) -> dict[str, int] | None:
             if name.endswith("_tokens") and type(number) is int and 0 <= number <= MOST_TOKENS:
                 sums[name] = sums.get(name, 0) + number
     return sums or None
+
+
+def _tokens_told(run: RunRow) -> dict[str, int] | None:
+    told = run.attrs.get("tokens")
+    total = told.get("total") if isinstance(told, dict) else None
+    return tokens_of([total]) if isinstance(total, dict) else None
 
 
 def _duration(run: RunRow) -> float | None:

@@ -122,6 +122,10 @@ def test_a_cursor_at_an_end_leads_back(web: WebServer, writer: Writer) -> None:
     before_all = get(web, MESSAGES, runId="run-1", before="2020-01-01T00:00:00Z,1")
     assert (contents(before_all), before_all["prev"]) == ([], None)
     assert contents(get(web, before_all["next"])) == ["a", "b"]
+    first = get(web, MESSAGES, runId="run-1")["messages"][0]
+    at_the_first = get(web, MESSAGES, runId="run-1", before=f"{first['timestamp']},{first['seq']}")
+    assert (contents(at_the_first), at_the_first["prev"]) == ([], None)
+    assert contents(get(web, at_the_first["next"])) == ["a", "b"]
     after_all = get(web, MESSAGES, runId="run-1", after="2030-01-01T00:00:00Z,1")
     assert (contents(after_all), after_all["next"]) == ([], None)
     assert contents(get(web, after_all["prev"])) == ["a", "b"]

@@ -74,6 +74,10 @@ def test_one_run_says_what_it_comes_to(web: WebServer, writer: Writer) -> None:
     assert run["sources"] == {"live": 7, "backfilled": 1}
     voices = [(voice["agent_id"], voice["kind"], voice["messages"], voice["backfilled"]) for voice in run["voices"]]
     assert voices == [("planner", "status", 5, 0), ("executor", "message", 3, 1)]
+    with psycopg.connect(web.database) as connection:
+        told = '{"tokens": {"total": {"input_tokens": 700}}}'
+        connection.execute("UPDATE workflow_comms.runs SET attrs = %s", [told])
+    assert get(web, f"{RUNS}/run-1")["tokens"] == {"input_tokens": 700}
     assert run["reconciliation"] is None
     assert (run["state"], run["messages"], run["pruned"]) == ("succeeded", 8, 0)
 

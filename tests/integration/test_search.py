@@ -12,13 +12,14 @@ import psycopg
 import psycopg.conninfo
 import pytest
 
+import web.archive
 import web.indexer
 import web.search
 from flows.message import Event
 from tests.waiting import wait_until
 from tests.writers import Writer
 from web.archive import Archive, Excerpt, Quote
-from web.indexer import Indexer, forget, index_next, take_turn
+from web.indexer import Indexer, forget, index_next, progress, take_turn
 from web.queries import Place, Reader, Scope
 from web.selection import Selection
 from web.terms import matches, terms_of
@@ -320,6 +321,20 @@ def walk(read: Callable[..., Excerpt], selection: Selection, limit: int, patienc
     raise AssertionError("the pages lead in a circle")
 
 
+def test_everything_is_what_there_was_when_it_was_asked_for(
+    archive: Archive, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.archive, "BATCH", 3)
+    writer.say(*map(str, range(4)), timestamp=NOON)
+    seen = []
+    for number, batch in enumerate(archive.batches(Selection(RUN))):
+        # Whoever writes faster than it is read must not keep it from ending.
+        assert number < 3
+        seen += [event.content for event in batch]
+        writer.say("later", "later", "later", "later", timestamp=NOON + timedelta(minutes=1))
+    assert seen == ["0", "1", "2", "3"]
+
+
 def test_a_page_ends_before_it_is_too_large(archive: Archive, writer: Writer, index: Index) -> None:
     words = [f"needle {number} " + "x" * 1_000_000 for number in range(9)]
     for said in words:
@@ -425,6 +440,8 @@ def test_a_live_order_that_began_anew_is_indexed_anew(
     index()
     assert found(archive, "new") == ["new 1", "new 2"]
     assert found(archive, "old") == []
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert progress(connection)[1] == 2
 
 
 def test_what_is_gone_is_forgotten(
