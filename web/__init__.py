@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     from flows.database import conninfo
     from flows.nats import nats_options
+    from flows.redact import redactor_of
     from flows.settings import Settings
     from web import api, headers, health, intake, openapi, pages, problems, reading, sockets, writing
     from web.access import check_access
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["speech"] = Speech(
         link, reader, settings.nats_subject_prefix, settings.agent_comms_max_message_bytes
     )
-    completions = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader)
+    completions = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader, redactor_of(settings))
     app.extensions["completions"] = completions
     app.extensions["queue_count"] = health.count_queue(completions)
     app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub)

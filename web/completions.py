@@ -11,6 +11,7 @@ from psycopg import Connection
 
 import sql
 from flows.completion import Completion, CompletionError, complete, read_completion
+from flows.redact import Redactor
 from flows.text import TooDeepError, storable_json
 from web.pool import Pool
 from web.problems import Problem
@@ -43,9 +44,11 @@ class Completions:
     Args:
         pool: of connections that may write.
         reader: knows the runs.
+        redactor: takes the credentials out of what is queued.
     """
 
-    def __init__(self, pool: Pool, reader: Reader) -> None:
+    def __init__(self, pool: Pool, reader: Reader, redactor: Redactor) -> None:
+        self._redactor = redactor
         self._pool = pool
         self._reader = reader
 
@@ -70,7 +73,7 @@ class Completions:
             message = f"{error}."
             raise Problem(message, field) from error
         self._check_name(run, completion)
-        return self._pool.ask(lambda connection: _queue(connection, completion, payload))
+        return self._pool.ask(lambda connection: _queue(connection, completion, payload, self._redactor))
 
     def counts(self) -> dict[str, int]:
         """Return how many runs stand where.
@@ -110,13 +113,14 @@ class Completions:
             raise Problem(message, "run")
 
 
-def _queue(connection: Connection, completion: Completion, payload: dict[str, Any]) -> Queued:
+def _queue(connection: Connection, completion: Completion, payload: dict[str, Any], redactor: Redactor) -> Queued:
     key = {"namespace": completion.workflow_namespace, "uid": completion.workflow_uid}
     values = {
         **key,
         "name": completion.workflow_name,
         "run_id": completion.run_id,
-        "payload": msgspec.json.encode(payload).decode(),
+        # What a workflow was started with may hold credentials; who reconciles needs none of them.
+        "payload": msgspec.json.encode(redactor.value(payload, set())).decode(),
     }
     with connection.transaction():
         connection.execute("SET TRANSACTION READ WRITE")

@@ -175,7 +175,7 @@ def _list_only(letters: Iterator[Letter], what: str) -> None:
 def _as_line(letter: Letter) -> str:
     seen = letter.first_seen_at.strftime("%Y-%m-%d %H:%M:%S")
     state = "  replayed" if letter.replayed_at else ""
-    return f"{letter.id}  {seen}  {letter.reason:20}  {letter.subject}  {letter.detail}{state}"
+    return f"{letter.id}  {seen}  {letter.reason:20}  {_printable(letter.subject)}  {_printable(letter.detail)}{state}"
 
 
 def _as_json(letter: Letter) -> str:
@@ -186,21 +186,20 @@ def _as_json(letter: Letter) -> str:
 
 
 def _in_full(letter: Letter) -> str:
-    headers = "".join(f"\n  {name}: {value}" for name, value in letter.headers.items())
+    headers = "".join(f"\n  {_printable(name)}: {_printable(value)}" for name, value in letter.headers.items())
     replayed = f"\nreplayed   {letter.replayed_at:%Y-%m-%d %H:%M:%S}" if letter.replayed_at else ""
     return (
         f"id         {letter.id}\n"
-        f"reason     {letter.reason}: {letter.detail}\n"
-        f"subject    {letter.subject}\n"
+        f"reason     {letter.reason}: {_printable(letter.detail)}\n"
+        f"subject    {_printable(letter.subject)}\n"
         f"stream seq {letter.stream_seq}, delivered {letter.deliveries} times\n"
         f"first seen {letter.first_seen_at:%Y-%m-%d %H:%M:%S}{replayed}\n"
         f"headers   {headers or ' none'}\n"
         f"payload    {len(letter.payload):,} bytes\n"
-        f"{_printable(letter.payload)}\n"
+        f"{_printable(letter.payload.decode('utf-8', 'backslashreplace'))}\n"
     )
 
 
-def _printable(payload: bytes) -> str:
-    """Return bytes as text that a terminal may be shown: no control characters but line ends and tabs."""
-    text = payload.decode("utf-8", "backslashreplace")
+def _printable(text: str) -> str:
+    """Return text that a terminal may be shown: no control characters but line ends and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -216,3 +216,20 @@ def test_the_queue_is_among_the_metrics(web: WebServer) -> None:
         }
 
     wait_until(lambda: counted() == {"queued": 2, "running": 0, "done": 0, "failed": 1})
+
+
+def test_no_credential_is_queued(web: WebServer) -> None:
+    token = "ghp_" + "a1B2" * 9
+    payload = {
+        "metadata": {"name": "leaky", "uid": "leaky-uid", "namespace": "agents"},
+        "arguments": {"parameters": [{"name": "repository-token", "value": token}], "password": "hunter2hunter2"},
+        "status": {"phase": "Failed", "message": f"could not clone with {token}"},
+    }
+    assert complete(web, payload, "leaky-uid")[0] == 202
+    with psycopg.connect(web.database) as connection:
+        ((queued,),) = connection.execute(
+            "SELECT payload::text FROM workflow_comms.reconcile_queue WHERE workflow_uid = 'leaky-uid'"
+        ).fetchall()
+    assert token not in queued
+    assert "hunter2" not in queued
+    assert "[redacted:github-token]" in queued
