@@ -126,7 +126,11 @@ def _read(body: bytes) -> Claim:
         message = f"body: {unfit.detail}"
         raise Problem(message, "body") from unfit
     for field in _NAMES:
-        if len(getattr(claim, field) or "") > MAX_NAME:
+        name = getattr(claim, field)
+        if name and name.isspace():
+            message = f"{field}: it is empty."
+            raise Problem(message, field)
+        if len(name or "") > MAX_NAME:
             message = f"{field}: it takes {MAX_NAME} characters at most."
             raise Problem(message, field)
     _check(claim)

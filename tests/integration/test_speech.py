@@ -137,6 +137,7 @@ def test_what_is_sent_again_is_said_once(web: WebServer, ingest: Ingest) -> None
         ({"channel": "general", "content": " \n"}, "content"),
         ({"content": "where?"}, "channel"),
         ({"channel": "private", "content": "x"}, "channel"),
+        ({"workflow_name": " ", "content": "x"}, "workflow_name"),
         ({"channel": "general", "content": "x", "kind": "tool_call"}, "kind"),
         ({"channel": "general", "content": "x", "message_id": "m" * 300}, "message_id"),
         ({"workflow_uid": "u" * 300, "content": "x"}, "workflow_uid"),
