@@ -33,7 +33,6 @@ from flows.database import conninfo
 from flows.message import Message
 from flows.missing import Comparison, Missing, Step
 from flows.normalize import normalize
-from flows.patience import insist
 from flows.recovery import Recovery, now, recoveries
 from flows.redact import redactor_of
 from flows.settings import SettingError, Settings
@@ -139,7 +138,7 @@ class Backfill:
         self._done_bytes: dict[tuple[int, int], int] = {}
         self._stopped = False
         self.failure: Exception | None = None
-        self._stock = Stock(self._database)
+        self._stock = Stock(self._database, options.patience)
         self._comparison = Comparison(self._stock, self.runs)
         self._shelf = Shelf(
             self._database, self._redactor, self.runs, self._settled, patience=options.patience, dry_run=options.dry_run
@@ -216,12 +215,9 @@ class Backfill:
     def _missing(self, found: list[Found]) -> list[Step]:
         for each in found:
             self._note(each)
-        steps = self._guard(lambda: self._ask(found))
+        steps = self._guard(lambda: self._comparison.missing(found))
         self._watch(self.progress)
         return steps or []
-
-    def _ask(self, found: list[Found]) -> list[Step]:
-        return insist(lambda: self._comparison.missing(found), self._options.patience, self._stock.close)
 
     def _note(self, found: Found) -> None:
         progress = self.progress

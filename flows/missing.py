@@ -10,6 +10,11 @@ from flows.recovery import File, Recovery, Tally
 from flows.sheet import Begun, Found, Over, Read, Sheet
 from flows.stock import Stock
 
+# Of a run's messages so many are read for each that its artifact holds; beyond that, keys are looked up.
+WORTH = 4
+ANYWAY = 1_000
+MAX_SAID = 250_000
+
 
 class Missing(Struct, gc=False):
     """A message that is not stored.
@@ -55,6 +60,8 @@ class Comparison:
     def __init__(self, stock: Stock, runs: Mapping[int, Recovery]) -> None:
         self._stock = stock
         self._runs = runs
+        # What runs had said before, while they are read; None where each key is looked up.
+        self._said: dict[int, polars.DataFrame | None] = {}
 
     def missing(self, found: Sequence[Found]) -> list[Step]:
         """Return what is missing of what was found, in its order, and where a run is over."""
@@ -71,6 +78,7 @@ class Comparison:
             elif isinstance(each, Read):
                 self._runs[each.run].tallies[each.part].read = each
             elif isinstance(each, Over):
+                self._said.pop(each.run, None)
                 steps.append(each)
         return steps
 
@@ -79,13 +87,13 @@ class Comparison:
         begun = {each.run: at for at, each in enumerate(found) if isinstance(each, Begun)}
         for number in begun:
             self._runs[number].begin()
+            self._said.pop(number, None)
         return [each for at, each in enumerate(found) if at >= begun.get(each.run, 0)]
 
     def _compare(self, sheets: Sequence[Sheet]) -> "dict[int, _Compared]":
         """Return which messages of each sheet are stored, by the sheet's identity."""
         keys = [key for sheet in sheets for key in sheet.keys]
-        runs = {sheet.run: self._runs[sheet.run] for sheet in sheets}
-        stored = self._stock.times([(run.key, run.known.messages) for run in runs.values()], keys)
+        stored = self._look_up(sheets)
         joined = polars.DataFrame({"key": keys}, schema={"key": polars.String}).join(
             stored, on="key", how="left", maintain_order="left"
         )
@@ -103,6 +111,32 @@ class Comparison:
             compared[id(sheet)] = _Compared(lacking, part if lacking or not sheet.is_last else None)
         self._ask_who_spoke(sheets, compared)
         return compared
+
+    def _look_up(self, sheets: Sequence[Sheet]) -> polars.DataFrame:
+        """Return what is stored of the runs on some sheets, or at least of what is on the sheets.
+
+        What a run had said before is read once, with the first of its sheets: what is added meanwhile is added by
+        us, or found to be there when it is stored. Of a run that has said far more than its artifacts hold, or more
+        than there is room for, the keys of each sheet are looked up.
+        """
+        keys: list[str] = []
+        begun: list[int] = []
+        for sheet in sheets:
+            known = self._runs[sheet.run].known.messages
+            if not known:
+                continue
+            if sheet.run not in self._said:
+                expected = len(sheet.keys) / max(sheet.share, 0.001)
+                self._said[sheet.run] = None
+                if known <= min(WORTH * expected + ANYWAY, MAX_SAID):
+                    begun.append(sheet.run)
+            if self._said[sheet.run] is None and sheet.run not in begun:
+                keys += sheet.keys
+        said = self._stock.of_runs([self._runs[number].key for number in begun])
+        for number in begun:
+            self._said[number] = said
+        frames = {id(frame): frame for sheet in sheets if (frame := self._said.get(sheet.run)) is not None}
+        return polars.concat([*frames.values(), self._stock.of_keys(keys)])
 
     def _ask_who_spoke(self, sheets: Sequence[Sheet], compared: "dict[int, _Compared]") -> None:
         """Find out who speaks in artifacts of which a part is stored: whoever says the rest, too."""

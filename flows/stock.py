@@ -1,7 +1,7 @@
 """Which messages are stored already, asked for in bulk."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
@@ -10,9 +10,8 @@ import psycopg
 
 import sql
 from flows.finished import Key
+from flows.patience import insist
 
-# Of a run's messages so many are looked through for each key that is asked for; beyond that, keys are looked up.
-WORTH = 4
 KEY_CHARS = 32
 _ROW = Struct(f"!{KEY_CHARS}sq")
 # From the Unix epoch to Postgres', in microseconds.
@@ -25,35 +24,33 @@ class Stock:
 
     Args:
         conninfo: any libpq connection string.
+        patience: how long an absent Postgres is waited for.
     """
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, patience: timedelta) -> None:
         self._conninfo = conninfo
+        self._patience = patience
         self._connection: psycopg.Connection[Any] | None = None
 
-    def times(self, runs: Sequence[tuple[Key, int]], keys: Sequence[str]) -> polars.DataFrame:
-        """Return which of some keys are stored, and the times of their messages.
-
-        One scan of the runs' messages where they are about as many as the keys: that costs 2 µs a
-        message, and looking keys up costs ten times as much.
-
-        Args:
-            runs: that the keys are of, and about how many messages are stored of each.
-            keys: of messages.
+    def of_runs(self, runs: Sequence[Key]) -> polars.DataFrame:
+        """Return the keys and times of everything that some runs have said, at 2 µs a message.
 
         Returns:
-            Rows of `key` and `time`, in microseconds since the Unix epoch; more than was asked for, perhaps.
+            Rows of `key` and `time`, in microseconds since the Unix epoch.
         """
-        wanted = [key for key, messages in runs if messages]
-        if not wanted or not keys:
+        if not runs:
             return polars.DataFrame(schema=SCHEMA)
-        if sum(messages for _, messages in runs) <= WORTH * len(keys):
-            arguments: dict[str, Any] = {"namespaces": [key[0] for key in wanted], "uids": [key[1] for key in wanted]}
-            return self._read(sql.query("stored_of_runs"), arguments)
+        arguments = {"namespaces": [key[0] for key in runs], "uids": [key[1] for key in runs]}
+        return self._read(sql.query("stored_of_runs"), arguments)
+
+    def of_keys(self, keys: Sequence[str]) -> polars.DataFrame:
+        """Return which of some messages are stored, and their times; each costs ten times as much."""
+        if not keys:
+            return polars.DataFrame(schema=SCHEMA)
         return self._read(sql.query("stored_of_keys"), {"keys": list(keys)})
 
     def _read(self, query: str, arguments: dict[str, Any]) -> polars.DataFrame:
-        row = self._open().execute(query.encode(), arguments, binary=True).fetchone()
+        row = self._first(query, arguments)
         data: bytes = row[0] or b"" if row else b""
         keys: list[str] = []
         times: list[int] = []
@@ -70,14 +67,23 @@ class Stock:
             "artifact": artifact,
             "after": datetime.fromtimestamp(after / 1_000_000, UTC),
         }
-        row = self._open().execute(sql.query("next_stored"), arguments).fetchone()
+        row = self._first(sql.query("next_stored"), arguments)
         return round(row[0].timestamp() * 1_000_000) if row and row[0] else None
 
     def agents(self, keys: Sequence[str]) -> dict[str, str]:
         """Return who said some stored messages, by their keys."""
         if not keys:
             return {}
-        return dict(self._open().execute(sql.query("agents_of_keys"), {"keys": list(keys)}).fetchall())
+        return dict(self._rows(sql.query("agents_of_keys"), {"keys": list(keys)}))
+
+    def _first(self, query: str, arguments: dict[str, Any]) -> tuple[Any, ...] | None:
+        return next(iter(self._rows(query, arguments)), None)
+
+    def _rows(self, query: str, arguments: dict[str, Any]) -> list[tuple[Any, ...]]:
+        def ask() -> list[tuple[Any, ...]]:
+            return self._open().execute(query.encode(), arguments, binary=True).fetchall()
+
+        return insist(ask, self._patience, self.close)
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
