@@ -29,6 +29,8 @@ PAGE_BYTES = 4 * 1024 * 1024
 NAMESAKES = 20
 # So many messages of everybody are looked through for those of one run, before its own index is.
 NEAR = 2_000
+# And no more of its messages are read from there at once: the index has them in another order.
+FAR = 500
 
 T = TypeVar("T")
 
@@ -287,9 +289,10 @@ def _stretch(connection: Connection, scope: Scope, seq: int, limit: int) -> tupl
     near = _seqs(connection, "channel_seqs_since", arguments, NEAR)
     if len(near) < NEAR:
         return read_events(connection, "workflow_messages_among", limit, {**arguments, "seqs": near})
-    while seqs := _seqs(connection, "workflow_seqs_since", arguments, limit):
-        events, bounded = read_events(connection, "workflow_messages_among", limit, {**arguments, "seqs": seqs})
-        more = bounded or len(seqs) == limit
+    far = min(limit, FAR)
+    while seqs := _seqs(connection, "workflow_seqs_since", arguments, far):
+        events, bounded = read_events(connection, "workflow_messages_among", far, {**arguments, "seqs": seqs})
+        more = bounded or len(seqs) == far
         if events or not more:
             return events, more
         # Nothing of what is wanted was among them.
