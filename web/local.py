@@ -14,7 +14,7 @@ from flows.settings import Settings
 from web.archive import Archive
 from web.queries import Reader, Scope
 from web.selection import Selection
-from web.shelf import Wanted
+from web.shelf import Wanted, tell_behind
 
 # Nobody waits at a page here.
 PATIENCE_S = 5.0
@@ -53,13 +53,15 @@ class Local:
         if selection is None:
             return []
         events: list[Event] = []
-        place = None
+        place, behind = None, 0.0
         while len(events) < count:
             excerpt = self._archive.before(selection, place, min(count - len(events), PAGE), PATIENCE_S)
             events = excerpt.events + events
+            behind = excerpt.sight.behind_seconds if excerpt.sight else 0.0
             place = excerpt.edge
             if place is None:
                 break
+        tell_behind(behind)
         return events
 
     def follow(self, wanted: Wanted, seq: int) -> Iterator[Event]:

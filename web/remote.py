@@ -18,7 +18,7 @@ import msgspec
 from flows.message import CHANNEL_GENERAL, Event
 from flows.settings import SettingError
 from web.failure import UNREACHABLE, WRONG, Failure, say
-from web.shelf import Wanted
+from web.shelf import Wanted, tell_behind
 
 MESSAGES = "/api/agents/messages"
 EVENTS = "/api/agents/events"
@@ -32,9 +32,14 @@ AGAIN_S = (0.1, 1.0)
 AWAY_S = (1.0, 3.0)
 
 
+class _Sight(msgspec.Struct):
+    behind_seconds: float = 0.0
+
+
 class _Page(msgspec.Struct):
     messages: list[Event]
     prev: str | None = None
+    search: _Sight = msgspec.field(default_factory=_Sight)
 
 
 class Remote:
@@ -62,11 +67,14 @@ class Remote:
     def newest(self, wanted: Wanted, count: int) -> list[Event]:
         """Return the newest so many messages in reading order, oldest first."""
         events: list[Event] = []
+        behind = 0.0
         asked: str | None = f"{MESSAGES}?{urlencode({**_query(wanted), 'limit': min(count, PAGE)})}"
         while asked and len(events) < count:
             page = msgspec.json.decode(self._get(asked), type=_Page)
             events = page.messages + events
+            behind = page.search.behind_seconds
             asked = page.prev
+        tell_behind(behind)
         return events[-count:]
 
     def head(self, wanted: Wanted) -> int:

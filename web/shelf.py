@@ -8,6 +8,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from flows.message import Event
+from web import words
+from web.failure import say
 
 
 class Wanted(Struct, frozen=True):
@@ -43,6 +45,12 @@ class Wanted(Struct, frozen=True):
         """Whether a message of the run or channel is about what is wanted."""
         topics = {"repository": self.repository, "issueNumber": self.issue_number, "branch": self.branch}
         return all(value is None or str(event.attrs.get(key)) == value for key, value in topics.items())
+
+
+def tell_behind(seconds: float) -> None:
+    """Say on stderr that not all was looked through."""
+    if seconds > 0:
+        say(f"messages that were stored in the last {words.span(seconds)} are not all indexed yet; some may be missing")
 
 
 class Shelf(Protocol):

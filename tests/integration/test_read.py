@@ -121,6 +121,15 @@ def test_more_than_a_page_is_read(source: Environ, writer: Writer) -> None:
     ]
 
 
+def test_it_says_that_not_all_was_looked_through(database: str) -> None:
+    with Writer(database) as writer:
+        # Nobody indexes them.
+        writer.say(*["x"] * 4_200, attrs={"repository": "org/shop"})
+    done = read({"DATABASE_URL": database}, "--repository", "org/shop", "--last", "1")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 2)
+    assert "not all indexed yet" in done.stderr
+
+
 def test_nothing_that_was_said_speaks_to_the_terminal(source: Environ, writer: Writer) -> None:
     writer.say("\x1b]0;owned\x07\x1b[2J\x9b31mred\r\nagain\u202e", agent_id="ev\x1b[31mil\nplanner")
     done = subprocess.run(
