@@ -177,7 +177,8 @@ def test_after_a_lost_connection_nothing_is_missing_and_nothing_twice(
 
 
 def test_a_call_and_its_result_are_one_card(database: str, open_page: OpenPage) -> None:
-    call = message(START, "executor", "tool_call", "$ pytest -q", attrs=story.shell("pytest -q"))
+    # At one time, so that no midnight comes between them.
+    call = message(NOW, "executor", "tool_call", "$ pytest -q", attrs=story.shell("pytest -q"))
     insert(database, [call])
     page = open_page("/agents/run-1")
     expect_live(page)
