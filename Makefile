@@ -18,8 +18,9 @@ help: ## List what can be made
 up: $(INSTALLED) ## Run everything on this machine; ARGS='--port 8081 --no-sample'
 	exec $(PYTHON_HERE) -m web.cli up $(ARGS)
 
-test: $(INSTALLED) ## Run all tests; ARGS='-k words tests/unit'
-	exec $(PYTHON_HERE) -m pytest $(ARGS)
+# Each worker has servers of its own; much of a test is waiting for one of them.
+test: $(INSTALLED) ## Run all tests; ARGS='-k words tests/unit', or ARGS='-n 0' for one after the other
+	exec $(PYTHON_HERE) -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 chaos: $(INSTALLED) ## Cause the faults that take minutes; ARGS='-k words'
 	exec $(PYTHON_HERE) -m pytest tests/chaos $(ARGS)

@@ -235,21 +235,22 @@ def test_what_is_no_handshake_is_the_clients_mistake(web: WebServer, lines: list
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
-        (frame(TEXT, b"{}", masked=False), 1002),
-        (frame(3, b"{}"), 1002),
-        (b"\xf1" + frame(TEXT, b"{}")[1:], 1002),
-        (frame(PING, b"x" * 126), 1002),
-        (frame(PING, b"x", final=False), 1002),
-        (frame(0, b"{}"), 1002),
-        (frame(TEXT, b"{", final=False) + frame(TEXT, b"}"), 1002),
-        (frame(TEXT, b"\xff\xfe"), 1007),
-        (frame(CLOSE, b"\0"), 1002),
-        (frame(CLOSE, (1005).to_bytes(2)), 1002),
-        (frame(TEXT, b"", size=2**63), 1002),
-        (frame(TEXT, b"x" * 3_000_000), 1009),
-        (frame(TEXT, b"x" * 1_000_000, final=False) + frame(0, b"x" * 1_000_000), 1009),
+        pytest.param(frame(TEXT, b"{}", masked=False), 1002, id="unmasked"),
+        pytest.param(frame(3, b"{}"), 1002, id="unknown opcode"),
+        pytest.param(b"\xf1" + frame(TEXT, b"{}")[1:], 1002, id="reserved bits"),
+        pytest.param(frame(PING, b"x" * 126), 1002, id="long ping"),
+        pytest.param(frame(PING, b"x", final=False), 1002, id="ping in parts"),
+        pytest.param(frame(0, b"{}"), 1002, id="nothing to continue"),
+        pytest.param(frame(TEXT, b"{", final=False) + frame(TEXT, b"}"), 1002, id="text within text"),
+        pytest.param(frame(TEXT, b"\xff\xfe"), 1007, id="not UTF-8"),
+        pytest.param(frame(CLOSE, b"\0"), 1002, id="short close"),
+        pytest.param(frame(CLOSE, (1005).to_bytes(2)), 1002, id="close by a code not to be sent"),
+        pytest.param(frame(TEXT, b"", size=2**63), 1002, id="endless"),
+        pytest.param(frame(TEXT, b"x" * 3_000_000), 1009, id="too long"),
+        pytest.param(
+            frame(TEXT, b"x" * 1_000_000, final=False) + frame(0, b"x" * 1_000_000), 1009, id="too long in parts"
+        ),
     ],
-    ids=lambda value: None if isinstance(value, int) else value[:10].hex(),
 )
 def test_a_malformed_frame_ends_its_socket_and_nobody_elses(web: WebServer, sent: bytes, code: int) -> None:
     with SocketClient(web) as other, closing(handshake(web)) as raw:
