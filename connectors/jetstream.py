@@ -78,6 +78,11 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         return next((state for partition in self._partitions if (state := partition.consumer_state)), None)
 
     @property
+    def is_connected(self) -> bool:
+        """Whether every worker of this process is connected at this moment."""
+        return bool(self._partitions) and all(partition.is_connected for partition in self._partitions)
+
+    @property
     def stopping(self) -> bool:
         """Whether `stop` has been called."""
         return self.stop_asked.is_set()
@@ -113,6 +118,10 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
     @property
     def consumer_state(self) -> ConsumerState | None:
         return self._puller.state
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection.is_connected
 
     async def _reconnected(self) -> None:
         if self._pulling:

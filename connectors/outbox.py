@@ -82,6 +82,12 @@ class Outbox:
         return True
 
     @property
+    def size(self) -> int:
+        """How many bytes wait in the spool."""
+        with self._changed:
+            return self._spool.size
+
+    @property
     def is_away(self) -> bool:
         """Whether NATS takes nothing just now."""
         publisher = self._publisher

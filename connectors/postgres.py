@@ -60,6 +60,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
         size: an item's bytes, for bounding batches.
         acks: takes the replies.
         done: called after the commit and before the acks with what it came to.
+        failed: called with the error of each try that is made again.
         max_tries: of one item alone, before it is given up.
         in_progress_every_s: how often the server is told what is held; under half its ack wait.
 
@@ -72,6 +73,7 @@ class PostgresSink(DynamicSink[X], Generic[X]):
     size: Callable[[X], int]
     acks: Acks
     done: Callable[[Written[X]], None] | None = None
+    failed: Callable[[Exception], None] | None = None
     batch_rows: int = 8_000
     batch_bytes: int = 8 * MIB
     max_tries: int = 8

@@ -33,6 +33,12 @@ MIB = 1024 * 1024
 ACK_PREFIX = "$JS.ACK."
 
 
+class Place(Struct, frozen=True):
+    """A place in the stream: the sequence of the last message that something is true of."""
+
+    stream_seq: int = 0
+
+
 class ConsumerState(Struct, frozen=True):
     """How far a consumer is behind, by the server's word.
 
@@ -40,11 +46,15 @@ class ConsumerState(Struct, frozen=True):
         pending: messages not delivered yet.
         unacked: messages delivered and not acked yet.
         redelivered: of these, delivered more than once.
+        delivered: up to where messages were delivered.
+        ack_floor: up to where all are acked.
     """
 
     pending: int = msgspec.field(name="num_pending")
     unacked: int = msgspec.field(name="num_ack_pending")
     redelivered: int = msgspec.field(name="num_redelivered")
+    delivered: Place = Place()
+    ack_floor: Place = Place()
 
 
 class Puller:

@@ -141,6 +141,8 @@ class Writer(threading.Thread, Generic[X]):
             except Exception as error:
                 failures += 1
                 complaint.about(len(batch), error)
+                if self._sink.failed:
+                    self._sink.failed(error)
                 self._store.close()
                 time.sleep(_backoff(failures))
         if failures:

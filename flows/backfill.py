@@ -30,6 +30,7 @@ from connectors.objects import ObjectError, Objects
 from flows import logs, sheet
 from flows.catalog import Catalog, Listed
 from flows.database import conninfo
+from flows.gauges import BackfillMetrics
 from flows.message import Message
 from flows.missing import Comparison, Missing, Step
 from flows.normalize import normalize
@@ -354,7 +355,14 @@ def flow() -> Dataflow:
             raise SettingError(message)
         logs.set_up(settings)
         objects = Objects(settings.agent_comms_artifacts)
-        backfill = Backfill(settings, objects, Options(), done=_log)
+        metrics = BackfillMetrics()
+        metrics.serve(settings)
+
+        def done(run: Recovery) -> None:
+            metrics.note(run)
+            _log(run)
+
+        backfill = Backfill(settings, objects, Options(), watch=metrics.show, done=done)
         backfill.prepare(Catalog(objects, settings.workflow_namespace, log.warning).everything())
     except (SettingError, ObjectError, psycopg.OperationalError) as error:
         sys.exit(f"agent-comms: {error}")

@@ -48,7 +48,7 @@ def flow() -> Dataflow:
     for signum in (signal.SIGTERM, signal.SIGINT):
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())
-    metrics.serve(settings.agent_comms_metrics_port)
+    metrics.serve(settings)
     return built
 
 
@@ -68,7 +68,7 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     acks = JetStreamAcks(nats_options(settings, "agent-comms-acks"))
 
     def normalize_all(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
-        metrics.received(len(messages))
+        metrics.received(messages)
         return [normalize(message, settings.agent_comms_max_message_bytes) for message in messages]
 
     def redact_messages(messages: list[Message]) -> list[Message]:
@@ -82,20 +82,24 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     memory = Memory()
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
-    judged = op.flat_map_batch("normalize", arrived, normalize_all)
+    judged = op.flat_map_batch("normalize", arrived, metrics.timed("normalize", normalize_all))
     messages = op.flat_map_batch("messages", judged, _messages)
-    messages = op.flat_map_batch("redact_messages", messages, redact_messages)
+    messages = op.flat_map_batch("redact_messages", messages, metrics.timed("redact", redact_messages))
     letters = op.flat_map_batch("letters", judged, _letters)
     letters = op.flat_map_batch("redact_letters", letters, redact_letters)
     by_workflow = op.flat_map_batch("by_workflow", messages, _by_workflow)
     once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys(memory))
-    rows = op.flat_map_batch("encode", once, _ready)
+    rows = op.flat_map_batch("encode", once, metrics.timed("encode", _ready))
     op.output(
         "store_messages",
         rows,
-        messages_sink(database, acks, redactor, metrics.messages_written, settings.agent_comms_max_tries),
+        messages_sink(
+            database, acks, redactor, metrics.messages_written, metrics.write_failed, settings.agent_comms_max_tries
+        ),
     )
-    op.output("store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written))
+    op.output(
+        "store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written, metrics.write_failed)
+    )
     return flow
 
 

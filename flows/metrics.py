@@ -3,31 +3,47 @@
 Once all is calm, received = stored + duplicate + dead letters.
 """
 
-import logging
 import threading
 import time
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+import psycopg
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
 from connectors.store import Written
+from flows import exposition
 from flows.dead_letter import DeadLetter, Reason
 from flows.dedupe import Duplicate
+from flows.expiry import Expiries
+from flows.exposition import CONNECTED, CONNECTED_WORDS, BytewaxMetrics, registry_of
+from flows.lag import Arrivals
 from flows.message import Message
+from flows.settings import Settings
 from flows.storage import Ready
 
-log = logging.getLogger(__name__)
+X = TypeVar("X")
+Y = TypeVar("Y")
 
 # From 1 ms, which is what a quiet pipe takes, to a minute of backlog.
 LATENCY_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 BATCH_ROWS = (1, 10, 100, 1_000, 2_000, 4_000, 8_000)
+# What happens to a batch before it is written, in this order.
+STAGES = ("normalize", "redact", "encode")
+STAGE_S = (0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0)
+# How often it is noted which message of the stream came when.
+NOTE_EVERY_S = 0.25
+# The server's word on the consumer is no older.
+STATE_AGE_S = 3.0
+# Where Postgres names no class of error, the connection is gone.
+NO_CONNECTION = "08"
 
 
 class LatencyHistogram(Collector):
@@ -71,14 +87,22 @@ class FlowMetrics:
 
     def __init__(self, source: JetStreamSource) -> None:
         self._source = source
-        self._newest_stored_at = time.time()
-        self.registry = CollectorRegistry()
+        self._arrivals = Arrivals()
+        self._noted_at = 0.0
+        # What the reply of a message begins with that was never delivered before.
+        self._first_time = "\n"
+        self.registry = registry_of("ingest")
+        self.registry.register(BytewaxMetrics())
         self._received = self._counter("messages_received", "Messages delivered to this flow, redeliveries included.")
+        self._redelivered = self._counter("messages_redelivered", "Messages that had been delivered before.")
         self._stored = self._counter("messages_stored", "Messages stored as rows.")
         self._duplicate = self._counter("messages_duplicate", "Messages that were stored already.")
         self._claimed = self._counter("claimed_identities", "Messages that claimed another workflow or agent.")
         self._letters = self._counter("dead_letters", "Messages that could not become rows, by reason.", "reason")
         self._redactions = self._counter("redactions", "Credentials replaced, by kind: messages that held one.", "kind")
+        self._failures = self._counter(
+            "store_failures", "Tries to store a batch that failed, by the class of Postgres' error code.", "class"
+        )
         self._batch_rows = Histogram(
             "agent_comms_batch_messages", "Messages a transaction.", buckets=BATCH_ROWS, registry=self.registry
         )
@@ -86,37 +110,70 @@ class FlowMetrics:
             "agent_comms_batch_write_seconds", "How long a batch took to store.", buckets=LATENCY_S,
             registry=self.registry,
         )  # fmt: skip
+        self._stages = Histogram(
+            "agent_comms_batch_stage_seconds", "How long a batch took before it was written, by stage.", ["stage"],
+            buckets=STAGE_S, registry=self.registry,
+        )  # fmt: skip
         self._latency = LatencyHistogram(
             "agent_comms_publish_to_row_seconds", "From the stream's storing a message to its row's commit."
         )
         self.registry.register(self._latency)
         for reason in Reason:
             self._letters.labels(reason.value)
+        for stage in STAGES:
+            self._stages.labels(stage)
+        self._failures.labels(NO_CONNECTION)
         self._gauge("consumer_pending_messages", "Messages in the stream, not delivered yet.", self._pending)
         self._gauge("consumer_unacked_messages", "Messages delivered and not acked yet.", self._unacked)
         self._gauge("oldest_unstored_seconds", "Age of the oldest message without a row, at most.", self._oldest)
-        Info("agent_comms_build", "The running version.", registry=self.registry).info(
-            {"version": version("agent-comms"), "program": "ingest"}
-        )
+        connected = Gauge(CONNECTED, CONNECTED_WORDS, ["to"], registry=self.registry)
+        connected.labels("nats").set_function(lambda: self._source.is_connected)
+        self._postgres = connected.labels("postgres")
+        # Nothing was asked of it yet.
+        self._postgres.set(1)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"agent_comms_{name}", documentation, labels, registry=self.registry)
 
-    def _gauge(self, name: str, documentation: str, read: "object") -> None:
-        Gauge(f"agent_comms_{name}", documentation, registry=self.registry).set_function(read)  # type: ignore[arg-type]
+    def _gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        Gauge(f"agent_comms_{name}", documentation, registry=self.registry).set_function(read)
 
-    def serve(self, port: int) -> None:
-        """Serve the metrics on a port; 0 for none. A port that is taken is a warning."""
-        if not port:
-            return
-        try:
-            start_http_server(port, registry=self.registry)
-        except OSError as error:
-            log.warning("metrics: port %d can't be had (%s); the flow runs without", port, error.strerror)
+    def serve(self, settings: Settings) -> None:
+        """Serve the metrics on a port. A port that is taken is a warning."""
+        self.registry.register(Expiries(settings))
+        exposition.serve(self.registry, settings, lasting=True)
 
-    def received(self, number: int) -> None:
+    def received(self, messages: Sequence[JetStreamMessage]) -> None:
         """Count delivered messages."""
-        self._received.inc(number)
+        self._received.inc(len(messages))
+        first_time = self._first_time
+        for message in messages:
+            if not message.reply.startswith(first_time):
+                first_time = self._look_at(message)
+        if time.monotonic() - self._noted_at > NOTE_EVERY_S and messages:
+            self._noted_at = time.monotonic()
+            delivery = messages[0].delivery()
+            self._arrivals.note(delivery.stream_seq, delivery.stored_at / 1e9)
+
+    def _look_at(self, message: JetStreamMessage) -> str:
+        """Count a message that was delivered before, or learn what the reply of one begins with that was not."""
+        if (again := message.delivery()).deliveries > 1:
+            self._redelivered.inc()
+        else:
+            self._first_time = message.reply.rpartition(f".1.{again.stream_seq}.")[0] + ".1."
+        return self._first_time
+
+    def timed(self, stage: str, step: Callable[[list[X]], list[Y]]) -> Callable[[list[X]], list[Y]]:
+        """Return a step that notes how long each batch takes in it."""
+        observe = self._stages.labels(stage).observe
+
+        def run(items: list[X]) -> list[Y]:
+            began = time.perf_counter()
+            made = step(items)
+            observe(time.perf_counter() - began)
+            return made
+
+        return run
 
     def judged(self, messages: Iterable[Message]) -> None:
         """Count what normalizing and redacting has noted of them."""
@@ -140,9 +197,15 @@ class FlowMetrics:
             self._letters.labels(Reason.REFUSED_BY_POSTGRES.value).inc(len(written.rejected))
         if stored:
             self._latency.observe_all([max(0.0, now - at) for at in stored])
-            self._newest_stored_at = max(stored)
         self._batch_rows.observe(len(written.new))
         self._batch_seconds.observe(written.seconds)
+        self._postgres.set(1)
+
+    def write_failed(self, error: Exception) -> None:
+        """Count a try to store a batch that failed, and that is made again."""
+        state = error.sqlstate if isinstance(error, psycopg.Error) else None
+        self._failures.labels(state[:2] if state else NO_CONNECTION).inc()
+        self._postgres.set(0)
 
     def letters_written(self, written: Written[DeadLetter]) -> None:
         """Count a committed batch of dead letters."""
@@ -162,5 +225,11 @@ class FlowMetrics:
         state = self._source.consumer_state()
         if state is None:
             return float("nan")
-        # Whatever has no row came after the newest that has one, or was given to another flow.
-        return max(0.0, time.time() - self._newest_stored_at) if state.pending + state.unacked else 0.0
+        now = time.time()
+        if not state.pending:
+            # Whatever comes next was stored after the server said so.
+            self._arrivals.note(state.delivered.stream_seq + 1, now - STATE_AGE_S)
+        if not state.pending + state.unacked:
+            return 0.0
+        since = self._arrivals.since(state.ack_floor.stream_seq + 1)
+        return float("nan") if since is None else max(0.0, now - since)

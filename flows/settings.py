@@ -85,7 +85,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_proxy_addresses: Annotated[
         str, setting("Web: from where identity headers are believed, with AGENT_COMMS_AUTH `proxy`, which is to come.")
     ] = ""
-    agent_comms_metrics_port: Annotated[Port, setting("Flow: the port of its Prometheus metrics; 0 for none.")] = 9464
+    agent_comms_metrics_host: Annotated[
+        str, setting("Metrics: the address to listen on; `0.0.0.0` where a scraper comes from elsewhere.")
+    ] = "127.0.0.1"
+    agent_comms_metrics_port: Annotated[
+        Port | None,
+        setting(
+            "Metrics: their port. By default 9464 for the flow and `reconcile --loop`, none for `publish`, `run` and"
+            " `backfill`; 0 for none."
+        ),
+    ] = None
     agent_comms_max_message_bytes: Annotated[
         Count, setting("Flow: a larger message becomes a dead letter, in bytes.")
     ] = 1_048_576

@@ -129,6 +129,7 @@ def messages_sink(
     acks: Acks,
     redactor: Redactor,
     done: Callable[[Written[Ready | Duplicate]], None],
+    failed: Callable[[Exception], None],
     max_tries: int,
 ) -> PostgresSink[Ready | Duplicate]:
     """Return the sink that stores messages and acks them."""
@@ -138,12 +139,13 @@ def messages_sink(
         size=lambda item: item.size if isinstance(item, Ready) else 0,
         acks=acks,
         done=done,
+        failed=failed,
         max_tries=max_tries,
     )
 
 
 def dead_letters_sink(
-    conninfo: str, acks: Acks, done: Callable[[Written[DeadLetter]], None]
+    conninfo: str, acks: Acks, done: Callable[[Written[DeadLetter]], None], failed: Callable[[Exception], None]
 ) -> PostgresSink[DeadLetter]:
     """Return the sink that stores dead letters and acks them."""
     return PostgresSink(
@@ -152,6 +154,7 @@ def dead_letters_sink(
         size=lambda letter: len(letter.payload),
         acks=acks,
         done=done,
+        failed=failed,
     )
 
 

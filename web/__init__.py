@@ -29,13 +29,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from flows.database import conninfo
+    from flows.expiry import Expiries
     from flows.nats import nats_options
     from flows.redact import redactor_of
     from flows.settings import Settings
-    from web import api, headers, health, intake, openapi, pages, problems, reading, sockets, writing
+    from web import api, headers, health, intake, metrics, openapi, pages, problems, reading, sockets, writing
     from web.access import check_access
     from web.archive import Archive
     from web.completions import Completions
+    from web.figures import Figures
     from web.gate import Gate
     from web.history import History
     from web.indexer import Indexer
@@ -64,11 +66,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     completions = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader, redactor_of(settings))
     app.extensions["completions"] = completions
-    app.extensions["queue_count"] = health.count_queue(completions)
+    app.extensions["figures"] = figures = Figures(conninfo(settings, "agent-comms-metrics"), stale_after)
+    app.extensions["expiries"] = Expiries(settings)
+    app.extensions["count"] = health.Check("figures", figures.count)
     app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub)
     app.extensions["pace"] = Pace(
         heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
     )
+    metrics.install(app)
     problems.install(app)
     intake.install(app)
     headers.install(app)
@@ -84,5 +89,5 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def close_app(app: Flask) -> None:
     """End the application's streams and close its connections."""
-    for name in ("hub", "indexer", "link", "completions", "reader"):
+    for name in ("hub", "indexer", "link", "completions", "figures", "reader"):
         app.extensions[name].close()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from connectors.objects import ObjectError, Objects
-    from flows.backfill import Backfill, Options
+    from flows.backfill import Backfill, Options, Progress
     from flows.catalog import Listed
     from flows.finished import Key
     from flows.settings import Settings
@@ -164,20 +164,28 @@ def _of_root(error: ObjectError) -> Failure:
 def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Options, *, as_json: bool) -> int:
     """Do it, and print what it came to; returns the exit code."""
     from flows.backfill import Backfill, mind_garbage
+    from flows.gauges import BackfillMetrics
     from flows.summary import Summary
     from web.gauge import Gauge
 
     summary = Summary()
     reports: list[dict[str, Any]] = []
+    metrics = BackfillMetrics()
+    metrics.serve(settings)
+
+    def show(progress: Progress) -> None:
+        gauge.show(progress)
+        metrics.show(progress)
 
     def done(run: Any) -> None:
         summary.add(run)
+        metrics.note(run)
         if as_json:
             reports.append(_as_object(run))
 
     mind_garbage()
     with Gauge() as gauge:
-        work = Backfill(settings, objects, options, watch=gauge.show, done=done)
+        work = Backfill(settings, objects, options, watch=show, done=done)
         asked = _end_on_signal(work)
         work.prepare(listed)
         work.run()

@@ -154,6 +154,14 @@ def settings() -> None:
     click.echo(table())
 
 
+@main.command(short_help="Print every metric.")
+def metrics() -> None:
+    """Print every metric of every program: its name, labels and type, who tells it, and what it means."""
+    from web.measures import table
+
+    click.echo(table())
+
+
 @main.command(short_help="Print the JSON Schema of a payload.")
 def schema() -> None:
     """Print the JSON Schema of what a publisher sends."""

@@ -75,14 +75,6 @@ class Completions:
         self._check_name(run, completion)
         return self._pool.ask(lambda connection: _queue(connection, completion, payload, self._redactor))
 
-    def counts(self) -> dict[str, int]:
-        """Return how many runs stand where.
-
-        Raises:
-            psycopg.OperationalError: Postgres doesn't answer.
-        """
-        return self._pool.ask(lambda connection: dict(connection.execute(sql.query("count_queue")).fetchall()))
-
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()

@@ -63,6 +63,7 @@ class Station(Struct):
 
     sidecar: Sidecar
     post: Post
+    settings: Settings
     selector: selectors.BaseSelector
     wake: Callable[[], None]
     _wakened: int
@@ -109,7 +110,7 @@ class Station(Struct):
             with suppress(BlockingIOError):
                 os.write(writing, b".")
 
-        return cls(sidecar, post, selector, wake, reading)
+        return cls(sidecar, post, settings, selector, wake, reading)
 
     def run(self, until: End, grace: float, *, finished: str = "status") -> Report:
         """Follow until the run is over, then send what is left.
@@ -121,6 +122,7 @@ class Station(Struct):
         """
         sidecar = self.sidecar
         sidecar.outbox.start()
+        self._tell_prometheus()
         watch = FileWatch([*sidecar.paths, *([until.file] if until.file else [])])
         for file in (watch.fileno(), until.fileno()):
             if file is not None:
@@ -134,6 +136,15 @@ class Station(Struct):
             self._wait(watch, changed=changed)
         watch.close()
         return self._end(until, time.monotonic() + grace, finished)
+
+    def _tell_prometheus(self) -> None:
+        # What it takes to do so is seldom wanted, and costs a start half as long again.
+        if not self.settings.agent_comms_metrics_port:
+            return
+        from flows.outbound import PublisherMetrics
+
+        ledger = self.sidecar.ledger
+        PublisherMetrics(self.sidecar.outbox, lambda: ledger.left).serve(self.settings)
 
     def _wait(self, watch: FileWatch, *, changed: bool) -> None:
         patience = watch.patience(changed=changed)

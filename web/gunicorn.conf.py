@@ -1,7 +1,10 @@
 """gunicorn -c web/gunicorn.conf.py 'web:create_app()': one process, a greenlet a connection."""
 
+import os
 import resource
+import shutil
 import sys
+import tempfile
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +25,9 @@ _STATUS = {
     ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
 }
 _TICK_S = 0.1
+# How often each process notes how it stands, for whichever of them is asked.
+_VITALS_S = 1.0
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Descriptors beside those of live connections: pages, probes, servers, files.
 _OTHER_FILES = 500
 
@@ -45,6 +51,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         extensions["indexer"].start()
         extensions["link"].start()
         gevent.spawn(self._drain_in_time, extensions["hub"])
+        gevent.spawn(self._note_vitals)
         super().run()
         close_app(self.wsgi)
 
@@ -64,6 +71,13 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         with suppress(OSError):
             client.settimeout(1)
             client.sendall(head.encode() + body)
+
+    def _note_vitals(self) -> None:
+        from web.health import note_vitals
+
+        while self.alive:
+            note_vitals(self.wsgi)
+            gevent.sleep(_VITALS_S)
 
     def _drain_in_time(self, hub: Any) -> None:
         while self.alive:
@@ -88,6 +102,29 @@ def post_fork(server: Arbiter, _worker: Worker) -> None:
         )
 
 
+def child_exit(_server: Arbiter, worker: Worker) -> None:
+    """Have a process that is gone no longer count among the live ones; what it has counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(_server: Arbiter) -> None:
+    """Remove what the processes have counted."""
+    shutil.rmtree(os.environ[_METRICS_FOLDER], ignore_errors=True)
+
+
+def _share_metrics() -> None:
+    """Have the workers keep their figures where all of them can read them: before anything of the library is imported.
+
+    In memory where the system has such a folder.
+    """
+    if _METRICS_FOLDER not in os.environ:
+        memory = "/dev/shm"  # noqa: S108  # the folder in it gets a name that nobody can guess
+        parent = memory if os.access(memory, os.W_OK) else None
+        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix="agent-comms-metrics-", dir=parent)
+
+
 def _check(*addresses: str) -> Settings:
     try:
         found = Settings.from_env()
@@ -98,6 +135,7 @@ def _check(*addresses: str) -> Settings:
 
 
 settings = _check()
+_share_metrics()
 _host = f"[{settings.agent_comms_host}]" if ":" in settings.agent_comms_host else settings.agent_comms_host
 
 bind = f"{_host}:{settings.agent_comms_port}"

@@ -7,16 +7,16 @@ from http import HTTPStatus
 from typing import cast
 
 import msgspec
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 from msgspec import Struct
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import sql
 from connectors.migrations import Migrator
-from web.completions import Completions
+from flows.expiry import Expiries
+from web.figures import Figures
 from web.link import Link
 from web.live import Hub
-from web.metrics import REGISTRY, forget_queue, show_queue
+from web.metrics import CONNECTED_TO, QUEUED, exposition
 from web.pool import Connection
 
 bp = Blueprint("health", __name__)
@@ -113,9 +113,12 @@ def checks(conninfo: str, link: Link, hub: Hub) -> list[Check]:
     ]
 
 
-def count_queue(completions: Completions) -> Check:
-    """Return what brings the gauge of the queue up to date."""
-    return Check("queue", lambda: show_queue(completions.counts()))
+def note_vitals(app: Flask) -> None:
+    """Note how this process stands, where that is no event that could be counted."""
+    link, hub = cast("Link", app.extensions["link"]), cast("Hub", app.extensions["hub"])
+    CONNECTED_TO.labels("nats").set(link.is_connected)
+    CONNECTED_TO.labels("postgres").set(hub.stale_since is None)
+    QUEUED.set(hub.queued)
 
 
 def _ask_hub(hub: Hub) -> None:
@@ -160,11 +163,13 @@ def readyz() -> Response:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Return the metrics of this process as Prometheus text."""
-    if cast("Check", current_app.extensions["queue_count"]).begin()(COUNT_S).state != "ok":
-        # Old figures would pass for new ones.
-        forget_queue()
-    return Response(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
+    """Return the metrics of all of the web's processes as Prometheus or OpenMetrics text."""
+    note_vitals(current_app)
+    figures = cast("Figures", current_app.extensions["figures"])
+    counted = cast("Check", current_app.extensions["count"]).begin()(COUNT_S).state == "ok"
+    more = [*cast("Expiries", current_app.extensions["expiries"]).collect(), *(figures.collect() if counted else ())]
+    body, content_type = exposition(request.headers.get("Accept", ""), more)
+    return Response(body, content_type=content_type)
 
 
 def _json(body: object, status: HTTPStatus) -> Response:

@@ -44,6 +44,11 @@ class Link:
                 threading.Thread(target=self._connection.connect, name="link", daemon=True).start()
             return self._connection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up at this moment."""
+        return self._connection is not None and self._connection.is_connected
+
     def ping(self, timeout: float) -> None:
         """Ask the server for a sign of life.
 

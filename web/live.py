@@ -93,6 +93,11 @@ class Hub:
             return datetime.now(UTC) - timedelta(seconds=silence)
         return self._away_since
 
+    @property
+    def queued(self) -> int:
+        """How many messages lie in mailboxes."""
+        return sum([mailbox.queued for mailbox in self._watchers])
+
     def start(self) -> None:
         """Start the tailer, once; after the fork of a worker, never before."""
         with self._starting:

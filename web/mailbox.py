@@ -78,6 +78,11 @@ class Mailbox:
         """Whether nothing more will come."""
         return self._ended
 
+    @property
+    def queued(self) -> int:
+        """How many messages wait for the connection to write them."""
+        return self._items
+
     def put(self, chunk: Chunk) -> bool:
         """Add a chunk; a full mailbox forgets what it holds and lapses.
 

@@ -9,6 +9,8 @@ import psycopg
 from psycopg.waiting import Ready
 from psycopg_pool import ConnectionPool
 
+from web.metrics import QUERY
+
 T = TypeVar("T")
 
 SIZE = 8
@@ -108,9 +110,14 @@ class Pool:
             # Not in the constructor: a pool's threads don't survive the fork of a worker.
             with self._opening:
                 self._pool.open()
-        with self._pool.connection() as connection:
-            answer = question(connection)
-            connection.worked_at = time.monotonic()
+        began, outcome = time.monotonic(), "error"
+        try:
+            with self._pool.connection() as connection:
+                answer = question(connection)
+                connection.worked_at = time.monotonic()
+            outcome = "ok"
+        finally:
+            QUERY.labels(outcome).observe(time.monotonic() - began)
         return answer
 
     def close(self) -> None:

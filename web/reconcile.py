@@ -98,7 +98,7 @@ def reconcile(
         _retry(settings)
     if loop:
         logs.set_up(settings)
-        metrics.serve(settings.agent_comms_metrics_port)
+        metrics.serve(settings)
         work.for_ever(timedelta(seconds=every), timedelta(days=sweep), metrics.show_queue)
         return
     if sweep:

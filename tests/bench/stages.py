@@ -152,8 +152,9 @@ def _judge(bench: Bench, delivered: Sequence[JetStreamMessage]) -> tuple[list[Me
 
     def count() -> None:
         metrics.judged(rows)
+        for pulled in batches(delivered):
+            metrics.received(pulled)
         for batch in batches(made):
-            metrics.received(len(batch))
             metrics.messages_written(Written([*batch]))
 
     decoded = cpu_us(len(rows), lambda: [read(message.data) for message in delivered])

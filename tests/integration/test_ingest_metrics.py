@@ -1,26 +1,14 @@
 import socket
-import urllib.request
+import time
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from connectors.loopback import HOST, free_port
-from tests.ingestion import Ingest, payload, subject
+from tests.ingestion import Ingest, administer, holding, payload, publish_many, subject
+from tests.scrape import labels, metric, open_metrics, scrape
 from tests.servers import StreamHandle
 from tests.waiting import wait_until
 
 SECRET = "ghp_" + "a1B2" * 9
-
-
-def scrape(port: int) -> dict[str, float]:
-    """Return the samples by name, with a label's value behind a slash."""
-    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics") as answer:
-        text = answer.read().decode()
-    return {
-        "/".join([sample.name, *sample.labels.values()]): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_what_was_received_is_stored_a_duplicate_or_a_dead_letter(
@@ -34,7 +22,7 @@ def test_what_was_received_is_stored_a_duplicate_or_a_dead_letter(
         stream.publish(subject(), b"not json")
         ingest.wait_for_rows(4)
         ingest.wait_until_drained()
-        wait_until(lambda: scrape(port)["agent_comms_consumer_unacked_messages"] == 0, "a calm consumer")
+        wait_until(lambda: metric(port, "agent_comms_consumer_unacked_messages") == 0, "a calm consumer")
         seen = scrape(port)
         assert seen["agent_comms_messages_received_total"] == 6
         assert seen["agent_comms_messages_stored_total"] == 4
@@ -56,3 +44,75 @@ def test_a_metrics_port_that_is_taken_is_a_warning(stream: StreamHandle, databas
             stream.publish(subject(), payload(1))
             ingest.wait_for_rows(1)
             assert f"port {port} can't be had" in ingest.log.read_text()
+
+
+def test_what_is_delivered_again_is_counted(stream: StreamHandle, database: str, tmp_path: Path) -> None:
+    stream.set_ack_wait(3.0)
+    port = free_port()
+    ingest = Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port))
+    with ingest, holding(database, "LOCK workflow_comms.agent_messages IN EXCLUSIVE MODE"):
+        publish_many(stream, range(20))
+        wait_until(lambda: metric(port, "agent_comms_messages_received_total") == 20, "the messages")
+        assert metric(port, "agent_comms_messages_redelivered_total") == 0
+        ingest.kill()
+    with ingest:
+        ingest.wait_until_drained()
+        assert metric(port, "agent_comms_messages_redelivered_total") == 20
+
+
+def test_the_oldest_message_without_a_row_is_as_old_as_it_is_however_long_all_was_quiet(
+    stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port)) as ingest:
+        stream.publish(subject(), payload(1))
+        ingest.wait_for_rows(1)
+        wait_until(lambda: metric(port, "agent_comms_consumer_unacked_messages") == 0, "a calm consumer")
+        quiet_since = time.time()
+        wait_until(lambda: time.time() - quiet_since > 5, "a quiet while")
+        with holding(database, "LOCK workflow_comms.agent_messages IN EXCLUSIVE MODE"):
+            stream.publish(subject(), payload(2))
+            published_at = time.time()
+            wait_until(lambda: metric(port, "agent_comms_consumer_unacked_messages") == 1, "the message on its way")
+            age = metric(port, "agent_comms_oldest_unstored_seconds")
+            # Not since the one before it.
+            assert age <= time.time() - published_at + 3.5
+            wait_until(lambda: metric(port, "agent_comms_oldest_unstored_seconds") > 1, "its age to grow")
+        wait_until(lambda: metric(port, "agent_comms_oldest_unstored_seconds") == 0, "it to be stored")
+
+
+def test_a_postgres_that_refuses_shows_as_a_connection_that_is_down(
+    stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port)) as ingest:
+        administer(database, "ALTER TABLE workflow_comms.agent_messages RENAME TO gone")
+        stream.publish(subject(), payload(1))
+        wait_until(lambda: metric(port, "agent_comms_connected/postgres") == 0, "the failure")
+        assert metric(port, "agent_comms_connected/nats") == 1
+        assert metric(port, "agent_comms_store_failures_total/42") >= 1
+        administer(database, "ALTER TABLE workflow_comms.gone RENAME TO agent_messages")
+        ingest.wait_for_rows(1)
+        wait_until(lambda: metric(port, "agent_comms_connected/postgres") == 1, "the row")
+
+
+def test_the_flow_speaks_openmetrics_with_bytewax_own_beside_and_names_no_run_and_no_agent(
+    stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    environ = {
+        "AGENT_COMMS_METRICS_PORT": str(port),
+        "BYTEWAX_DATAFLOW_API_ENABLED": "1",
+        "BYTEWAX_DATAFLOW_API_PORT": str(free_port()),
+        "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(tmp_path),
+    }
+    with Ingest(stream, database, tmp_path / "ingest.log", **environ) as ingest:
+        publish_many(stream, range(200), runs=50)
+        ingest.wait_for_rows(200)
+        wait_until(lambda: metric(port, "agent_comms_messages_stored_total") == 200, "the messages")
+        assert {"agent_comms_messages_stored", "bytewax_item_out_count"} <= {
+            family.name for family in open_metrics(port)
+        }
+        ours = {value for name, value in labels(port) if name not in ("le", "quantile")}
+        assert not [value for value in ours if "uid" in value or value == "executor"]
+        assert len(ours) < 100

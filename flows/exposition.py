@@ -1,0 +1,92 @@
+"""How a process's metrics reach Prometheus: a registry with what every process tells of itself, on a port."""
+
+import logging
+import os
+from collections.abc import Iterator
+from http.client import HTTPException
+from importlib.metadata import version
+from urllib.request import urlopen
+
+from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics, start_http_server
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from flows.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# When each series began is a series more of each, which nobody looks at.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# Of what is there to be scraped for as long as it runs; what comes and goes serves metrics only where it is told to.
+LASTING_PORT = 9464
+# Bytewax's own names of the variables, and its default.
+BYTEWAX_ENABLED, BYTEWAX_PORT, BYTEWAX_DEFAULT_PORT = (
+    "BYTEWAX_DATAFLOW_API_ENABLED",
+    "BYTEWAX_DATAFLOW_API_PORT",
+    "3030",
+)
+BYTEWAX_S = 1.0
+# What several programs tell.
+CONNECTED, CONNECTED_WORDS = "agent_comms_connected", "1 while the connection is up, 0 while it is not."
+
+
+def registry_of(program: str) -> CollectorRegistry:
+    """Return a registry that tells the version and the process's CPU, memory and open files.
+
+    Args:
+        program: what runs, such as `ingest`.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(build(program))
+    return registry
+
+
+def build(program: str) -> Info:
+    """Return the metric that tells the version and the program."""
+    info = Info("agent_comms_build", "The version that runs, and the program.", registry=None)
+    info.info({"version": version("agent-comms"), "program": program})
+    return info
+
+
+def serve(registry: CollectorRegistry, settings: Settings, *, lasting: bool) -> None:
+    """Serve metrics as the settings say. A port that can't be had is a warning.
+
+    Args:
+        registry: the metrics.
+        settings: the environment.
+        lasting: whether the program has a port by default.
+    """
+    port = settings.agent_comms_metrics_port
+    if port is None:
+        port = LASTING_PORT if lasting else 0
+    if not port:
+        return
+    try:
+        start_http_server(port, settings.agent_comms_metrics_host, registry=registry)
+    except OSError as error:
+        log.warning(
+            "metrics: port %d can't be had (%s), so this process runs without; choose another with"
+            " AGENT_COMMS_METRICS_PORT, or 0 for none",
+            port,
+            error.strerror,
+        )
+
+
+class BytewaxMetrics(Collector):
+    """What Bytewax counts itself, where BYTEWAX_DATAFLOW_API_ENABLED has it serve that: one scrape has both."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield Bytewax's metrics; none while it doesn't answer."""
+        if not os.environ.get(BYTEWAX_ENABLED):
+            return
+        port = os.environ.get(BYTEWAX_PORT) or BYTEWAX_DEFAULT_PORT
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=BYTEWAX_S) as answer:  # our own
+                text = answer.read().decode()
+        except (OSError, HTTPException, ValueError):
+            return
+        # Beside its own it repeats those of the library's default registry.
+        yield from (family for family in text_string_to_metric_families(text) if family.name.startswith("bytewax_"))
