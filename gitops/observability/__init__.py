@@ -1,0 +1,1 @@
+"""What watches agent-comms in a cluster: rules, alerts, the dashboard, and what is scraped."""
