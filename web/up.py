@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,19 +19,25 @@ import sql
 import web
 from connectors.bootstrap import bootstrap
 from connectors.connection import NatsConnection, NatsOptions
-from connectors.embedded import EmbeddedNats, EmbeddedPostgres
+from connectors.embedded import EmbeddedNats, EmbeddedPostgres, MissingError
 from connectors.launch import launcher
 from connectors.loopback import HOST, is_free
 from connectors.migrations import Migrator
+from connectors.nkey import NkeyError
 from connectors.server import Server, ServerError
-from flows import topology
+from flows import topology, users
+from flows.nats import nats_options
 from flows.settings import Settings
+from flows.users import User
 from web.banner import show_addresses, show_end, show_note
 from web.failure import Failure
 from web.state import State
 from web.supervisor import Asked, Program, ProgramError, Supervisor
 
 DATABASE = "agent_comms"
+if TYPE_CHECKING:
+    from web.credentials import Credentials
+
 # How often a program may end, and how long it may take, before the start is given up.
 TRIES = 4
 START_S = 60.0
@@ -52,9 +59,6 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
     Raises:
         Failure: it can't start; the text is one line.
     """
-    if secure:
-        text = "--secure is not available in this version"
-        raise Failure(text)
     _forget_other_servers()
     port = Settings.from_env().agent_comms_port if port is None else port
     console = Console(highlight=False, soft_wrap=True)
@@ -63,12 +67,13 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
         if port and not is_free(port):
             text = f"port {port} is taken; choose another with --port"
             raise Failure(text)
-        set_up = _SetUp(place, port or place.port("web"), supervisor, console)
         try:
+            credentials = _credentials(place) if secure else None
+            set_up = _SetUp(place, port or place.port("web"), supervisor, console, credentials)
             with supervisor, suppress(Asked):
                 set_up.start(sample=sample)
                 supervisor.run()
-        except (ServerError, ProgramError) as error:
+        except (ServerError, ProgramError, NkeyError) as error:
             raise Failure(str(error)) from error
         finally:
             place.forget_addresses()
@@ -81,19 +86,34 @@ def _forget_other_servers() -> None:
         del os.environ[name]
 
 
+def _credentials(state: State) -> "Credentials":
+    try:
+        # A part of what it needs comes with an extra, and is imported for it alone.
+        from web.credentials import Credentials
+    except ModuleNotFoundError as error:
+        raise MissingError(wheel=error.name or "a wheel") from error
+    return Credentials(state.folder / "credentials")
+
+
 class _SetUp:
     """The programs of one local set-up, and the order in which they start."""
 
-    def __init__(self, state: State, port: int, supervisor: Supervisor, console: Console) -> None:
+    def __init__(
+        self, state: State, port: int, supervisor: Supervisor, console: Console, credentials: "Credentials | None"
+    ) -> None:
         self._state = state
         self._port = port
         self._supervisor = supervisor
         self._console = console
-        self._nats = EmbeddedNats(state.folder / "nats", state.port("nats"))
+        self._credentials = credentials
+        security = credentials.server() if credentials else None
+        self._nats = EmbeddedNats(state.folder / "nats", state.port("nats"), security=security)
         self._postgres = EmbeddedPostgres(state.folder / "postgres", state.port("postgres"))
 
     def start(self, *, sample: bool) -> None:
         """Start one after the other, each as soon as what it needs is ready, and say where they are."""
+        if self._credentials:
+            self._credentials.tell(self._nats.url)
         with self._console.status("Starting NATS and Postgres"):
             self._start_server(self._nats)
             self._start_server(self._postgres)
@@ -102,18 +122,27 @@ class _SetUp:
             self._make_schema()
         with (
             self._console.status("Starting the flow and the pages"),
-            NatsConnection(NatsOptions((self._nats.url,), name="agent-comms-up")) as connection,
+            NatsConnection(self._options(users.SYSTEM)) as connection,
         ):
             connection.run(bootstrap(connection.jetstream(), topology.manifests(), update=True))
-            self._start_program("web", _gunicorn(self._port))
-            self._start_program("flow", ["-m", "bytewax.run", "flows.ingest"])
+            self._start_program("web", users.WEB, _gunicorn(self._port))
+            self._start_program("flow", users.JANGAR, ["-m", "bytewax.run", "flows.ingest"])
             if sample:
                 memory = self._state.folder / "sample.json"
-                self._start_program("sample", ["-m", "web.cli", "sample", "--memory", str(memory)])
+                self._start_program("sample", users.AGENTS, ["-m", "web.cli", "sample", "--memory", str(memory)])
             self._wait_for(self._is_web_ready, "the web server")
             self._wait_for(lambda: _is_flow_ready(connection), "the flow")
         self._state.tell_addresses(self._addresses())
-        show_addresses(self._console, self._addresses(), self._state, sample=sample)
+        speaker = self._credentials.env_file(users.AGENTS) if self._credentials else None
+        show_addresses(self._console, self._addresses(), self._state, sample=sample, speaker=speaker)
+
+    def _as_user(self, user: User) -> dict[str, str]:
+        """Return the settings by which a user reaches NATS."""
+        url = self._nats.url
+        return self._credentials.settings(user, url) if self._credentials else {"NATS_URL": url}
+
+    def _options(self, user: User) -> NatsOptions:
+        return nats_options(Settings.from_env(self._as_user(user)), "agent-comms-up")
 
     def _addresses(self) -> dict[str, str]:
         return {
@@ -135,10 +164,11 @@ class _SetUp:
             )
         )
 
-    def _start_program(self, name: str, arguments: list[str]) -> None:
+    def _start_program(self, name: str, user: User, arguments: list[str]) -> None:
         environ = {
             **os.environ,
             **self._addresses(),
+            **self._as_user(user),
             "AGENT_COMMS_HOST": HOST,
             "AGENT_COMMS_PORT": str(self._port),
             "AGENT_COMMS_AUTH": "none",

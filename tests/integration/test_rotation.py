@@ -1,0 +1,118 @@
+"""Each credential is exchanged while messages flow, as gitops/README.md says it is done: nothing is lost or refused."""
+
+from pathlib import Path
+
+import pytest
+
+from connectors import authority
+from connectors.bootstrap import bootstrap
+from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
+from connectors.loopback import HOST
+from connectors.private import write_private
+from flows import topology
+from flows.users import AGENTS, JANGAR, SYSTEM, USERS, WEB, User
+from tests.secured import PERSON, Client, Look, Secured, Traffic
+from tests.waiting import wait_until
+from web.link import Link
+
+
+def gets_in(options: NatsOptions) -> bool:
+    try:
+        with Client(options):
+            return True
+    except NatsUnavailable:
+        return False
+
+
+@pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+def test_a_key_is_exchanged_while_messages_flow(user: User, secured: Secured, tmp_path: Path) -> None:
+    old, following = secured.ring.seeds[user.name]
+    link = Link(secured.options(WEB))
+    link.start()
+    wait_until(lambda: link.start().is_connected, "the pages to be connected")
+    with Traffic(secured) as traffic, NatsConnection(secured.options(SYSTEM)) as controller:
+        # 1. The Secret takes the key that the server knows already as the next one.
+        secured.ring.hand_out(user, following=True)
+        assert gets_in(secured.options(user))
+        traffic.go_on()
+        # 2. The server forgets the old one: whoever is still connected with it is cut, and comes again with the other.
+        secured.ring.move_on(user)
+        secured.reload()
+        kept = secured.options_of(user, old, tmp_path / "kept.nk")
+        wait_until(lambda: not gets_in(kept), "the old key to be refused")
+        assert gets_in(secured.options_of(user, following, tmp_path / "new.nk"))
+        traffic.go_on()
+        wait_until(lambda: link.start().is_connected, "the pages to be back")
+        link.publish(PERSON, b'{"content": "still here"}', "m-1")
+        wait_until(lambda: controller.is_connected, "the controller to be back")
+        assert controller.run(bootstrap(controller.jetstream(), topology.manifests())) == []
+        traffic.assert_whole()
+    link.close()
+    with Look(secured) as look:
+        assert look.subjects()[PERSON] == 1
+        wait_until(lambda: look.left == 0, "everything to be acked")
+
+
+@pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+def test_a_stolen_key_is_cut_off_at_once(user: User, secured: Secured, tmp_path: Path) -> None:
+    old, _ = secured.ring.seeds[user.name]
+    with Client(secured.options_of(user, old, tmp_path / "stolen.nk")) as thief:
+        secured.ring.move_on(user)
+        secured.reload()
+        wait_until(lambda: not thief.connection.is_connected, "the thief to be cut off")
+        wait_until(lambda: any("authorization violation" in c.lower() for c in thief.complaints), "to be refused")
+    for other in USERS:
+        secured.ring.hand_out(other)
+        assert gets_in(secured.options(other))
+
+
+def test_the_servers_certificate_is_renewed_and_nobody_is_cut(secured: Secured) -> None:
+    with Traffic(secured) as traffic:
+        old = secured.ring.ca_file.read_bytes()
+        secured.ring.certificate = authority.issue(secured.ring.folder / "renewed", [HOST])
+        # Trusted beside the old one before it is used.
+        write_private(secured.ring.ca_file, old + secured.ring.certificate.ca.read_bytes())
+        secured.reload()
+        traffic.go_on()
+        write_private(secured.ring.folder / "old.crt", old)
+        options = secured.options(AGENTS)
+        assert gets_in(options)
+        traffic.assert_whole()
+
+
+def test_clients_come_again_after_the_authority_was_exchanged(secured: Secured) -> None:
+    with Traffic(secured) as traffic:
+        secured.ring.certificate = authority.issue(secured.ring.folder / "exchanged", [HOST])
+        secured.server.security = secured.ring.security()
+        secured.server.restart()
+        # They trust the old authority alone, and try in vain; then the file that they have mounted is exchanged.
+        assert not gets_in(secured.options(AGENTS))
+        write_private(secured.ring.ca_file, secured.ring.certificate.ca.read_bytes())
+        traffic.go_on()
+        traffic.assert_whole()
+
+
+@pytest.mark.parametrize("shape", ["v1", "v2"])
+def test_acks_of_both_shapes_reach_the_consumer(shape: str, tmp_path: Path) -> None:
+    settings = "feature_flags { js_ack_fc_v2: true }" if shape == "v2" else ""
+    with Secured(tmp_path, settings) as server:
+        with Traffic(server) as traffic, Look(server) as look:
+            traffic.go_on()
+            traffic.assert_whole()
+            wait_until(lambda: look.left == 0, "everything to be acked")
+        assert (server_reply_tokens(server) > 9) is (shape == "v2")
+
+
+def server_reply_tokens(server: Secured) -> int:
+    """How many tokens the server gives the reply of a message."""
+    with Client(server.options(AGENTS)) as speaker, Client(server.options(JANGAR)) as reader:
+        speaker.request("workflow.agents.run.uid-9.agent.a.message", b'{"content": "x"}')
+
+        async def reply() -> str:
+            js = reader.connection.jetstream()
+            puller = await js.pull_subscribe_bind(stream="agent-comms", durable="jangar-agent-comms")
+            [message] = await puller.fetch(1, timeout=10)
+            await message.ack_sync()
+            return message.reply
+
+        return len(reader.run(reply()).split("."))
