@@ -22,6 +22,7 @@ RawMessage: TypeAlias = tuple[str, str, bytes, bytes]
 # Called on the loop with what has come at once; must neither block nor raise.
 RawCallback: TypeAlias = Callable[[Sequence[RawMessage]], None]
 
+_ANNOUNCEMENTS = (b"MSG ", b"HMSG ")
 # A server's longest line is its INFO with the addresses of a whole cluster.
 MAX_LINE = 1024 * 1024
 
@@ -31,7 +32,7 @@ class TolerantClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._raw: dict[bytes, RawCallback] = {}
+        self._raw: dict[str, RawCallback] = {}
         self._ps = _QuickParser(self, self._raw)
 
     async def subscribe_raw(self, subject: str, callback: RawCallback) -> Subscription:
@@ -41,7 +42,7 @@ class TolerantClient(Client):
         """
         subscription = await self.subscribe(subject, cb=_never)
         sid = subscription._id  # noqa: SLF001 - the server's number of it has no public name
-        self._raw[b"%d" % sid] = callback
+        self._raw[str(sid)] = callback
         return subscription
 
     async def publish_each(self, subjects: Sequence[str], payload: bytes) -> None:
@@ -106,7 +107,7 @@ class TolerantClient(Client):
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         super()._remove_sub(sid, max_msgs)
-        self._raw.pop(b"%d" % sid, None)
+        self._raw.pop(str(sid), None)
 
 
 class _QuickParser(Parser):
@@ -115,7 +116,7 @@ class _QuickParser(Parser):
     A message costs a search for its line's end and a split of the line.
     """
 
-    def __init__(self, client: Client, raw: dict[bytes, RawCallback]) -> None:
+    def __init__(self, client: Client, raw: dict[str, RawCallback]) -> None:
         super().__init__(client)
         self._raw = raw
 
@@ -147,31 +148,33 @@ class _QuickParser(Parser):
 
     def _take_raw(self, data: bytes, at: int) -> tuple[int, int]:
         """Hand over the raw messages from a place on; return where they end, and how many bytes the next one lacks."""
-        taken: dict[bytes, list[RawMessage]] = {}
+        taken: dict[str, list[RawMessage]] = {sid: [] for sid in self._raw}
         missing = 0
-        while data.startswith((b"MSG ", b"HMSG "), at):
+        while data.startswith(_ANNOUNCEMENTS, at):
             line_end = data.find(b"\r\n", at)
             if line_end < 0:
                 break
             # MSG subject sid [reply] size; HMSG subject sid [reply] size_of_headers size
-            words = data[at:line_end].split()
-            if words[2] not in self._raw:
+            words = data[at:line_end].decode("utf-8", "replace").split(" ")
+            messages = taken.get(words[2])
+            if messages is None:
                 break
-            with_headers = len(words[0]) == 4
-            begin = line_end + 2
+            begin = body = line_end + 2
             end = begin + int(words[-1])
-            body = begin + int(words[-2]) if with_headers else begin
+            with_headers = words[0] == "HMSG"
+            if with_headers:
+                body += int(words[-2])
             if not begin <= body <= end:
                 raise ValueError(words)
             if end + 2 > len(data):
                 missing = end + 2 - len(data)
                 break
-            reply = words[3].decode("utf-8", "replace") if len(words) > 4 + with_headers else ""
-            message = (words[1].decode("utf-8", "replace"), reply, data[body:end], data[begin:body])
-            taken.setdefault(words[2], []).append(message)
+            reply = words[3] if len(words) > 4 + with_headers else ""
+            messages.append((words[1], reply, data[body:end], data[begin:body]))
             at = end + 2
         for sid, messages in taken.items():
-            self._raw[sid](messages)
+            if messages:
+                self._raw[sid](messages)
         return at, missing
 
     async def _take_other(self, data: bytes, at: int) -> tuple[int, int]:
@@ -182,7 +185,7 @@ class _QuickParser(Parser):
                 raise ProtocolError
             return at, 1
         end = line_end + 2
-        if data.startswith((b"MSG ", b"HMSG "), at):
+        if data.startswith(_ANNOUNCEMENTS, at):
             size = int(data[at:line_end].split()[-1])
             end += size + 2
             if size < 0:

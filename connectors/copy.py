@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from psycopg import Connection, Cursor, sql
 
 from connectors import binary
@@ -14,7 +15,7 @@ STAGE = sql.Identifier("pg_temp", "staged")
 PIECE_BYTES = 256 * 1024
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, gc=False):
     """One row, ready to be sent.
 
     Attributes:

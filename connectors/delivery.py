@@ -28,8 +28,8 @@ class JetStreamMessage(Struct, frozen=True, gc=False):
     @property
     def stored_at(self) -> int:
         """When the stream stored it, nanoseconds since the Unix epoch; without reading the rest of the reply."""
-        reply = self.reply
-        return int(reply.rsplit(".", 2)[1] if reply.count(".") == 8 else reply.split(".", 10)[9])
+        tokens = self.reply.split(".")
+        return int(tokens[7] if len(tokens) == 9 else tokens[9])
 
     def delivery(self) -> "Delivery":
         """Return what the server says of this delivery."""

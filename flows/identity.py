@@ -7,9 +7,8 @@ from struct import Struct
 _DIGEST_BYTES = 16
 _PERSON = b"agent-comms"
 
-# The first 80 bits of a key, of which 12 and 62 go into the id.
-_head_of_key = Struct("!HQ").unpack_from
-_uuid = Struct("!QQ").pack
+_uuid = Struct("!QB7s").pack
+_UNIX_MS = 0xFFFF_FFFF_FFFF
 
 
 class Scope:
@@ -58,9 +57,10 @@ def row_id(key: str, milliseconds: int) -> bytes:
         key: the message's key.
         milliseconds: its time since the Unix epoch; one before is taken for the epoch.
     """
-    first, then = _head_of_key(bytes.fromhex(key))
-    time = max(0, milliseconds) & 0xFFFF_FFFF_FFFF
-    return _uuid(time << 16 | 0x7000 | first >> 4, 0b10 << 62 | then >> 2)
+    head = bytes.fromhex(key[:20])
+    time = milliseconds & _UNIX_MS if milliseconds > 0 else 0
+    # 12 bits of the key beside the version, 62 beside the variant.
+    return _uuid(time << 16 | 0x7000 | head[0] << 4 | head[1] >> 4, 0x80 | head[2] & 0x3F, head[3:])
 
 
 def _joined(*parts: str) -> str:

@@ -26,6 +26,7 @@ class Message(Struct, frozen=True, gc=False):
         attrs: JSON object; holds `tool` where there is one.
         dedupe_key: the identity of the row (see `flows.identity`).
         origin: the delivery it was made of, which waits for its ack; None where nothing does.
+        stored_at: when the stream stored it, nanoseconds since the Unix epoch; 0 where no stream has.
     """
 
     workflow_uid: str | None
@@ -43,6 +44,7 @@ class Message(Struct, frozen=True, gc=False):
     attrs: dict[str, Any]
     dedupe_key: str
     origin: JetStreamMessage | None = None
+    stored_at: int = 0
 
     @property
     def reply(self) -> str:

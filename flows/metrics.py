@@ -186,11 +186,7 @@ class FlowMetrics:
     def messages_written(self, written: Written[Ready | Duplicate]) -> None:
         """Count a committed batch of messages."""
         now = time.time()
-        stored = [
-            item.message.origin.stored_at / 1e9
-            for item in written.new
-            if isinstance(item, Ready) and item.message.origin
-        ]
+        stored = [at / 1e9 for item in written.new if isinstance(item, Ready) and (at := item.message.stored_at)]
         self._stored.inc(len(written.new))
         self._duplicate.inc(written.duplicates)
         if written.rejected:

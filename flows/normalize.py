@@ -41,6 +41,7 @@ class Identity(Struct, frozen=True, gc=False):
     """Who speaks, in which workflow, and what the payload claimed beyond that.
 
     Attributes:
+        role: of a message that names none.
         word: whose word it is, where it isn't the subject's alone.
         scope: where the message's key has to be unique.
         claimed: shared by all messages of the same identity; never changed.
@@ -51,6 +52,7 @@ class Identity(Struct, frozen=True, gc=False):
     name: str | None
     agent: str
     kind: str
+    role: str
     word: str | None
     scope: identity.Scope
     claimed: dict[str, str]
@@ -93,8 +95,9 @@ def dead_letter(message: JetStreamMessage, unfit: UnfitError) -> DeadLetter:
 
 
 def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
+    # What most messages have is told from what few have before anything is called: every message passes here.
     who = _identify(
-        subject,
+        message.subject,
         claim.workflow_namespace,
         claim.workflow_name,
         claim.workflow_uid,
@@ -102,26 +105,41 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         claim.kind,
         claim.channel,
     )
-    content = _content(who.kind, claim)
+    content = claim.content
+    if not content or content.isspace():
+        content = _content(who.kind, claim)
     given = _time(claim.timestamp)
-    usable = given is not None and given.timestamp() <= message.stored_at / 1e9 + MAX_AHEAD_S
+    stored_at = message.stored_at
+    usable = given is not None and given <= _latest_usable(stored_at // 1_000_000_000)
+    message_id = claim.message_id
+    if message_id and not message_id.isspace():
+        key = who.scope.key_of_id(message_id)
+    else:
+        key = _key_without_id(who, given, content, message)
     return Message(
         workflow_uid=who.uid,
         workflow_name=who.name,
         workflow_namespace=who.namespace,
-        run_id=_run_id(claim.run_id),
-        step_id=_word(claim.step_id),
+        run_id=_run_id(claim.run_id) if claim.run_id else None,
+        step_id=_word(claim.step_id) if claim.step_id else None,
         agent_id=who.agent,
-        role=claim.role if claim.role in ROLES else default_role(who.kind),
+        role=claim.role if claim.role in ROLES else who.role,
         kind=who.kind,
         timestamp=given if given and usable else message.delivery().stored_time,
         channel=subject.channel,
-        stage=_word(claim.stage),
+        stage=_word(claim.stage) if claim.stage else None,
         content=content,
         attrs=_attrs(subject, claim, who, usable_time=usable),
-        dedupe_key=_key(claim, who, given, content, message),
+        dedupe_key=key,
         origin=message,
+        stored_at=stored_at,
     )
+
+
+@lru_cache(maxsize=1_024)
+def _latest_usable(stored_second: int) -> datetime:
+    """Return the latest time that a message stored in some second may give."""
+    return datetime.fromtimestamp(stored_second + MAX_AHEAD_S, UTC)
 
 
 def default_role(kind: str) -> str:
@@ -139,7 +157,7 @@ def _word(text: str | None) -> str | None:
 # Messages of one agent in one run claim the same, and are most of what comes.
 @lru_cache(maxsize=16_384)
 def _identify(
-    subject: Subject,
+    arrived_on: str,
     namespace: str | None,
     name: str | None,
     uid: str | None,
@@ -147,7 +165,9 @@ def _identify(
     kind: str | None,
     channel: str | None,
 ) -> Identity:
-    """Settle who speaks, from the subject and the payload's claims."""
+    """Settle who speaks, from a subject of known shape and the payload's claims."""
+    subject = parse(arrived_on)
+    assert subject is not None  # noqa: S101 - whoever calls has looked
     claimed: dict[str, str] = {}
 
     def settle(field: str, sure: str | None, said: str | None) -> str | None:
@@ -186,6 +206,7 @@ def _identify(
         name=name or uid,
         agent=agent or UNKNOWN_AGENT,
         kind=kind,
+        role=default_role(kind),
         word=word,
         scope=identity.Scope(domain, namespace, uid),
         claimed=claimed,
@@ -285,10 +306,7 @@ def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) 
     return attrs
 
 
-def _key(claim: Claim, who: Identity, given: datetime | None, content: str, message: JetStreamMessage) -> str:
-    message_id = _word(claim.message_id)
-    if message_id:
-        return who.scope.key_of_id(message_id)
+def _key_without_id(who: Identity, given: datetime | None, content: str, message: JetStreamMessage) -> str:
     if given:
         return who.scope.key_of_content(who.agent, who.kind, given, content)
     delivery = message.delivery()

@@ -11,7 +11,7 @@ import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +115,18 @@ SECRET_NAMES = (
     "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "secretkey", "privatekey",
     "authorization", "credential", "credentials", "cookie", "sessionid", "pwd",
 )  # fmt: skip
-# What a payload with such a key holds, in lower case.
-_NAME_HINTS = (
-    *("passw", "passphrase", "secret", "token", "authoriz", "credential", "cookie", "pwd", '"pass'),
-    *(
-        f"{first}{between}{second}"
-        for first, second in (
-            ("api", "key"),
-            ("access", "key"),
-            ("secret", "key"),
-            ("private", "key"),
-            ("session", "id"),
-        )
-        for between in ("", "_", "-", " ", ".")
-    ),
+# What a payload with such a key holds, in lower case. More letters than seven have too many spellings.
+_LONGEST_HINT = 7
+_NAME_HINTS = tuple(
+    hint[-_LONGEST_HINT:]
+    for hint in (
+        *("passw", "passphrase", "secret", "token", "authoriz", "credential", "cookie", "pwd", '"pass'),
+        *(
+            f"{first}{between}{second}"
+            for first, second in (("api", "key"), ("access", "key"), ("private", "key"), ("session", "id"))
+            for between in ("", "_", "-", " ", ".")
+        ),
+    )
 )
 # Payloads are looked through in parts of so many bytes, which a core's cache holds.
 TOGETHER_BYTES = 256 * 1024
@@ -138,7 +136,7 @@ SHORTEST_NUMBER = 6
 NAMED = "named"
 # Sets of hints that occur together are few; hostile payloads could make more.
 MAX_SEARCHES = 4_096
-# An escape may hide a marker's letters: then everything is searched for.
+# An escape may hide a marker's letters.
 _ESCAPES = ("\\u", "\\/")
 _NOT_LETTERS = re.compile(r"[^a-z0-9]")
 _MARKER = re.compile(r"\[redacted:[A-Za-z0-9_-]{1,64}\]")
@@ -172,8 +170,13 @@ class Redactor:
         patterns = (*PATTERNS, *more)
         markers = {marker for pattern in patterns for marker in pattern.markers}
         self._hints = [*sorted({*markers, *_ESCAPES}), NAMED]
-        self._finder = _finder(self._hints[:-1])
-        self._name_finder = _finder(_NAME_HINTS)
+        self._escapes = {self._hints.index(escape) for escape in _ESCAPES}
+        # All that come after the markers say the same.
+        self._name_hint = len(self._hints) - 1
+        # Every spelling of a name is a hint of its own, and all are looked for in one pass, whose
+        # time their number doesn't change: another pass over a copy in lower case would double it.
+        looked_for = [*self._hints[:-1], *(spelling for hint in _NAME_HINTS for spelling in _spellings(hint))]
+        self._finder = BytesAhoCorasick([hint.encode() for hint in looked_for], implementation=Implementation.DFA)
         self._everything = Search(patterns, names=True)
         unmarked = tuple(pattern for pattern in patterns if not pattern.markers)
         # What is searched for in a message without any hint.
@@ -182,10 +185,7 @@ class Redactor:
 
     def messages(self, messages: Sequence[Message]) -> list[Message]:
         """Return messages without credentials, in their order; one that holds none is itself."""
-        searches = self._searches_for([message.origin.data if message.origin else b"" for message in messages])
-        for at, message in enumerate(messages):
-            if message.origin is None:
-                searches[at] = self._everything
+        searches = self._searches_for(messages)
         if not searches and not self._least:
             return [*messages]
         return [
@@ -197,23 +197,33 @@ class Redactor:
         """Return one message without credentials; itself where it holds none."""
         return self.messages([message])[0]
 
-    def _searches_for(self, payloads: Sequence[bytes]) -> dict[int, Search]:
-        """Return what to search which of the payloads for, by their places.
+    def _searches_for(self, messages: Sequence[Message]) -> dict[int, Search]:
+        """Return what to search which of the messages for, by their places."""
+        hints = self._hints_in([message.origin.data if message.origin else b"" for message in messages])
+        # An escape may hide a hint's letters: these are looked through again as what they say.
+        again = [at for at, found in hints.items() if not self._escapes.isdisjoint(found)]
+        again += [at for at, message in enumerate(messages) if message.origin is None]
+        for at in again:
+            hints.pop(at, None)
+        for place, found in self._hints_in([_as_said(messages[at]) for at in again]).items():
+            if found := found - self._escapes:
+                hints[again[place]] = found
+        return {at: self._search(frozenset(found)) for at, found in hints.items()}
+
+    def _hints_in(self, payloads: Sequence[bytes]) -> dict[int, set[int]]:
+        """Return which hints are found in which of the payloads, by their places.
 
         They are looked through together, at 1 µs for 400 bytes: each call gives the
         interpreter up, and takes it back only when the threads beside this one let it.
         """
         hints: dict[int, set[int]] = {}
         for first, some in _together(payloads):
-            joined = b"\n".join(some)
-            hits = self._finder.find_matches_as_indexes(joined, overlapping=True)
-            names = self._name_finder.find_matches_as_indexes(joined.lower())
-            ends = list(accumulate(len(payload) + 1 for payload in some)) if hits or names else []
+            hits = self._finder.find_matches_as_indexes(b"\n".join(some), overlapping=True)
+            ends = list(accumulate(len(payload) + 1 for payload in some)) if hits else []
             for hint, start, _ in hits:
-                hints.setdefault(first + bisect_right(ends, start), set()).add(hint)
-            for _, start, _ in names:
-                hints.setdefault(first + bisect_right(ends, start), set()).add(len(self._hints) - 1)
-        return {at: self._search(frozenset(found)) for at, found in hints.items()}
+                found = hints.setdefault(first + bisect_right(ends, start), set())
+                found.add(min(hint, self._name_hint))
+        return hints
 
     def _search(self, hints: frozenset[int]) -> Search:
         search = self._searches.get(hints)
@@ -224,8 +234,6 @@ class Redactor:
         return search
 
     def _make_search(self, hints: set[str]) -> Search:
-        if not hints.isdisjoint(_ESCAPES):
-            return self._everything
         return Search(
             patterns=tuple(
                 pattern
@@ -311,8 +319,16 @@ class Redactor:
         return f"{match[1]}{match[2]}[redacted:named]{match[4]}"
 
 
-def _finder(hints: Sequence[str]) -> BytesAhoCorasick:
-    return BytesAhoCorasick([hint.encode() for hint in hints], implementation=Implementation.DFA)
+def _spellings(hint: str) -> Iterator[str]:
+    """Spell a hint in every mixture of lower and upper case."""
+    return map("".join, product(*(dict.fromkeys((letter, letter.upper())) for letter in hint)))
+
+
+def _as_said(message: Message) -> bytes:
+    """Return what is looked through of a message whose payload may hide it behind escapes, or is not at hand."""
+    said = (message.content, message.run_id, message.step_id, message.stage)
+    texts = "\n".join(text for text in said if text)
+    return texts.encode("utf-8", "surrogatepass") + b"\n" + msgspec.json.encode(message.attrs)
 
 
 def _together(payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:

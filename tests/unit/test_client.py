@@ -30,7 +30,7 @@ def heard(pieces: Sequence[bytes]) -> list[RawMessage]:
 
     async def listen() -> None:
         client = TolerantClient()
-        client._raw[b"%d" % RAW_SID] = messages.extend
+        client._raw[str(RAW_SID)] = messages.extend
         for piece in pieces:
             await client._ps.parse(piece)
 
