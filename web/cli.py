@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from web.backfill import backfill
+from web.doctor import doctor
 from web.failure import Commands, Failure
 from web.letters import dead_letters
 from web.publish import publish
@@ -33,6 +34,7 @@ main.add_command(read)
 main.add_command(backfill)
 main.add_command(reconcile)
 main.add_command(dead_letters)
+main.add_command(doctor)
 main.add_command(runs)
 
 
