@@ -1,7 +1,4 @@
-"""A throw-away certificate authority: it signs one server's certificate, and its own key is never kept.
-
-Needs the extra `embedded`.
-"""
+"""A throw-away certificate authority: it signs one server's certificate, and its own key is never kept."""
 
 import ipaddress
 from collections.abc import Sequence

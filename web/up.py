@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
@@ -19,7 +18,7 @@ import sql
 import web
 from connectors.bootstrap import bootstrap
 from connectors.connection import NatsConnection, NatsOptions
-from connectors.embedded import EmbeddedNats, EmbeddedPostgres, MissingError
+from connectors.embedded import EmbeddedNats, EmbeddedPostgres
 from connectors.launch import launcher
 from connectors.loopback import HOST, is_free
 from connectors.migrations import Migrator
@@ -30,14 +29,12 @@ from flows.nats import nats_options
 from flows.settings import Settings
 from flows.users import User
 from web.banner import show_addresses, show_end, show_note
+from web.credentials import Credentials
 from web.failure import Failure
 from web.state import State
 from web.supervisor import Asked, Program, ProgramError, Supervisor
 
 DATABASE = "agent_comms"
-if TYPE_CHECKING:
-    from web.credentials import Credentials
-
 # How often a program may end, and how long it may take, before the start is given up.
 TRIES = 4
 START_S = 60.0
@@ -68,7 +65,7 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
             text = f"port {port} is taken; choose another with --port"
             raise Failure(text)
         try:
-            credentials = _credentials(place) if secure else None
+            credentials = Credentials(place.folder / "credentials") if secure else None
             set_up = _SetUp(place, port or place.port("web"), supervisor, console, credentials)
             with supervisor, suppress(Asked):
                 set_up.start(sample=sample)
@@ -86,20 +83,11 @@ def _forget_other_servers() -> None:
         del os.environ[name]
 
 
-def _credentials(state: State) -> "Credentials":
-    try:
-        # A part of what it needs comes with an extra, and is imported for it alone.
-        from web.credentials import Credentials
-    except ModuleNotFoundError as error:
-        raise MissingError(wheel=error.name or "a wheel") from error
-    return Credentials(state.folder / "credentials")
-
-
 class _SetUp:
     """The programs of one local set-up, and the order in which they start."""
 
     def __init__(
-        self, state: State, port: int, supervisor: Supervisor, console: Console, credentials: "Credentials | None"
+        self, state: State, port: int, supervisor: Supervisor, console: Console, credentials: Credentials | None
     ) -> None:
         self._state = state
         self._port = port

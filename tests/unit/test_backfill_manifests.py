@@ -64,7 +64,7 @@ def test_its_command_is_ours_and_so_are_its_variables(container: Container) -> N
 def test_what_is_secret_is_a_secrets(container: Container) -> None:
     sources = {variable.name: variable.value_from for variable in container.env if variable.value is None}
     assert sources == {
-        "DATABASE_URL": Source(SecretKey("agent-comms-database", "url")),
+        "DATABASE_URL": Source(SecretKey("agent-comms-database-backfill", "url")),
         "AWS_ACCESS_KEY_ID": Source(SecretKey("agent-comms-artifacts", "accesskey")),
         "AWS_SECRET_ACCESS_KEY": Source(SecretKey("agent-comms-artifacts", "secretkey")),
     }
