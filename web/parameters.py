@@ -41,7 +41,7 @@ def only(*names: str) -> None:
     """Refuse a parameter that the route doesn't know, or two of a name: an overlooked filter would show too much."""
     for name, values in request.args.lists():
         if name not in names:
-            message = f"{name} is no parameter here; these are: {', '.join(names)}."
+            message = f"{name} is no parameter here; these are: {', '.join(names) or 'none'}."
             raise Problem(message[:LONGEST], name[:LONGEST])
         if len(values) > 1:
             message = f"{name} is there more than once."

@@ -18,6 +18,7 @@ bp = Blueprint("writing", __name__, url_prefix="/api/agents")
 @bp.post("/messages")
 def say() -> Response:
     """Take what a person says in a run or in the general channel; it is shown once the flow has stored it."""
+    parameters.only()
     speech = cast("Speech", current_app.extensions["speech"])
     return _accepted({"message_id": speech.say(read_body(), author())})
 

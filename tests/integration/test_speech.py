@@ -147,6 +147,10 @@ def test_what_cannot_be_said_is_refused_with_the_field(web_alone: WebServer, bod
     assert refused(post(web_alone, body)) == (400, parameter)
 
 
+def test_a_parameter_that_would_be_overlooked_is_refused(web_alone: WebServer) -> None:
+    assert refused(post(web_alone, GENERAL, path=f"{MESSAGES}?channel=run")) == (400, "channel")
+
+
 def test_a_run_that_nobody_knows_by_its_id_is_not_there(web_alone: WebServer) -> None:
     assert refused(post(web_alone, {"run_id": "nobody", "content": "hello?"})) == (404, "run_id")
 
