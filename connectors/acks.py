@@ -75,4 +75,5 @@ class JetStreamAcks:
 def _note_failure(done: "Future[None]") -> None:
     error = done.exception()
     if error is not None:
-        log.warning("acks: not sent, so these messages will come again: %s", error)
+        todo = "see to NATS; what comes again is known, and stored once"
+        log.warning("acks: not sent, so these messages will come again: %s", error, extra={"todo": todo})

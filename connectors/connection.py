@@ -204,7 +204,8 @@ class NatsConnection:
     async def _note_error(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if text != self._last_error:
-            log.warning("nats: %s", text)
+            todo = "check where the client connects to and as whom, and what the server permits; it tries again"
+            log.warning("nats: %s", text, extra={"todo": todo, "connection": self.options.name})
         self._last_error = text
         if "authorization" in text.lower():
             self._refusal = text
@@ -228,7 +229,8 @@ class NatsConnection:
 
     async def _note_disconnect(self) -> None:
         if not self._closing:
-            log.warning("nats: disconnected; reconnecting")
+            todo = "see to the server if it lasts; nothing is lost"
+            log.warning("nats: disconnected; reconnecting", extra={"todo": todo, "connection": self.options.name})
 
     async def _note_closed(self) -> None:
         # The client gives up by itself when a server refuses its credentials on a
@@ -246,7 +248,7 @@ class NatsConnection:
     async def _note_reconnect(self) -> None:
         self._last_error = ""
         self._failures = 0
-        log.info("nats: reconnected")
+        log.info("nats: reconnected", extra={"connection": self.options.name})
         if self._on_reconnect:
             await self._on_reconnect()
 

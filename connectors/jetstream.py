@@ -173,7 +173,8 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         try:
             self._connection.run(self._puller.stop(), timeout=STOP_TIMEOUT_S)
         except (TimeoutError, NatsError) as error:
-            log.warning("source: left without a farewell to the server: %s", error)
+            todo = "nothing; what was under way is delivered again"
+            log.warning("source: left without a farewell to the server: %s", error, extra={"todo": todo})
 
     def close(self) -> None:
         self._stop_pulling()

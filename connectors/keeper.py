@@ -29,7 +29,8 @@ class Keeper(threading.Thread):
             try:
                 self._keep()
             except Exception as error:
-                log.warning("keeper: not said, so these messages may come again: %s", error)
+                todo = "see to NATS; what comes again is known, and stored once"
+                log.warning("keeper: not said, so these messages may come again: %s", error, extra={"todo": todo})
 
     def end(self) -> None:
         """Keep no more; returns once no call is under way."""

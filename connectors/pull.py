@@ -211,7 +211,8 @@ class Puller:
         self._not_before = self._now() + delay
         if self._failures == 0:
             hint = "; does it exist?" if reason.startswith("503") else ""
-            log.warning("pull: %s refuses: %s%s", self._consumer, reason, hint)
+            todo = "check that the consumer is there and as its manifest says, and that this user may pull from it"
+            log.warning("pull: %s refuses: %s%s", self._consumer, reason, hint, extra={"todo": todo})
         self._failures += 1
 
     async def _tick(self) -> None:
@@ -224,7 +225,8 @@ class Puller:
             try:
                 silent = self._credit > 0 and self._now() - self._heard_at > SILENCE_S
                 if silent and self._connection.is_connected:
-                    log.warning("pull: %s has gone silent; asking anew", self._consumer)
+                    todo = "nothing, unless it happens again and again; then see to the server"
+                    log.warning("pull: %s has gone silent; asking anew", self._consumer, extra={"todo": todo})
                     await self._subscribe()
                 else:
                     await self.request()

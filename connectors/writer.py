@@ -79,7 +79,10 @@ class Writer(threading.Thread, Generic[X]):
         self._raise_failure()
         left = len(self._writing) + len(self._waiting) + len(self._suspects) + len(self._rowless)
         if left:
-            log.warning("postgres: ends with %d messages not stored; they will be delivered again", left)
+            todo = "see to Postgres, and start it again"
+            log.warning(
+                "postgres: ends with %d messages not stored; they will be delivered again", left, extra={"todo": todo}
+            )
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -159,6 +162,7 @@ class Writer(threading.Thread, Generic[X]):
         log.warning(
             "postgres: %d failed alone and will be tried again, %d times at most; the first: %s",
             len(written.failed), self._sink.max_tries, written.failed[0].why,
+            extra={"todo": "nothing yet; what can't be stored in the end is kept with the reason"},
         )  # fmt: skip
         for failure in written.failed:
             suspect = Suspect(failure.item)
@@ -264,4 +268,5 @@ class _Complaint:
         self._reason, self._said_at = reason, now
         # What isn't Postgres' word is a defect: somebody will want to see where.
         defect = None if isinstance(error, psycopg.Error) else error
-        log.warning("postgres: a batch of %d waits: %s", number, line, exc_info=defect)
+        todo = "report this defect" if defect else "see to Postgres; it is tried again, and nothing is lost"
+        log.warning("postgres: a batch of %d waits: %s", number, line, exc_info=defect, extra={"todo": todo})

@@ -363,7 +363,7 @@ def flow() -> Dataflow:
             _log(run)
 
         backfill = Backfill(settings, objects, Options(), watch=metrics.show, done=done)
-        backfill.prepare(Catalog(objects, settings.workflow_namespace, log.warning).everything())
+        backfill.prepare(Catalog(objects, settings.workflow_namespace, _note).everything())
     except (SettingError, ObjectError, psycopg.OperationalError) as error:
         sys.exit(f"agent-comms: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -380,8 +380,16 @@ def mind_garbage() -> None:
     sys.setswitchinterval(0.0005)
 
 
+def _note(text: str) -> None:
+    log.warning("%s", text, extra={"todo": "see to the artifacts under AGENT_COMMS_ARTIFACTS"})
+
+
 def _log(run: Recovery) -> None:
     report = run.report
     if report is not None and (report.inserted or not report.complete):
-        level = logging.INFO if report.complete else logging.WARNING
-        log.log(level, "%s/%s: %d recovered of %d; %s", *run.key, report.inserted, report.rows, "; ".join(report.why))
+        told = f"{report.inserted} recovered of {report.rows}; {'; '.join(report.why)}"
+        if report.complete:
+            log.debug("%s", told, extra={"run": "/".join(run.key)})
+        else:
+            todo = "see to what it names, if it can be had; then run it again"
+            log.warning("not complete: %s", told, extra={"run": "/".join(run.key), "todo": todo})

@@ -68,10 +68,10 @@ def serve(registry: CollectorRegistry, settings: Settings, *, lasting: bool) -> 
         start_http_server(port, settings.agent_comms_metrics_host, registry=registry)
     except OSError as error:
         log.warning(
-            "metrics: port %d can't be had (%s), so this process runs without; choose another with"
-            " AGENT_COMMS_METRICS_PORT, or 0 for none",
+            "metrics: port %d can't be had (%s), so this process runs without",
             port,
             error.strerror,
+            extra={"todo": "choose another one with AGENT_COMMS_METRICS_PORT, or 0 for none"},
         )
 
 

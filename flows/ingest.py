@@ -7,6 +7,7 @@ travels with the message and is sent once its batch has been committed.
 """
 
 import gc
+import logging
 import signal
 import sys
 
@@ -16,6 +17,7 @@ from bytewax.dataflow import Dataflow
 from connectors.acks import JetStreamAcks
 from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
+from connectors.store import Written
 from flows import logs, topology
 from flows.database import conninfo
 from flows.dead_letter import DeadLetter
@@ -28,6 +30,8 @@ from flows.redact import Redactor, redactor_of
 from flows.settings import SettingError, Settings
 from flows.storage import Ready, dead_letters_sink, messages_sink, ready
 
+log = logging.getLogger(__name__)
+
 
 def flow() -> Dataflow:
     """Return the dataflow as the environment sets it up; Bytewax calls this."""
@@ -39,6 +43,7 @@ def flow() -> Dataflow:
     except SettingError as error:
         sys.exit(f"agent-comms: {error}")
     logs.set_up(settings)
+    logs.tell_life("ingest")
     # Messages hold no cycles, and looking for them among thousands in flight takes time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
@@ -79,6 +84,11 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     def redact_letters(letters: list[DeadLetter]) -> list[DeadLetter]:
         return [redactor.letter(letter) for letter in letters]
 
+    def letters_written(written: Written[DeadLetter]) -> None:
+        metrics.letters_written(written)
+        for letter in {letter.reason: letter for letter in reversed(written.new)}.values():
+            log.warning("a message can't become a row: %s", letter.reason, extra=_of_letter(letter))
+
     memory = Memory()
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
@@ -97,10 +107,16 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
             database, acks, redactor, metrics.messages_written, metrics.write_failed, settings.agent_comms_max_tries
         ),
     )
-    op.output(
-        "store_letters", letters, dead_letters_sink(database, acks, metrics.letters_written, metrics.write_failed)
-    )
+    op.output("store_letters", letters, dead_letters_sink(database, acks, letters_written, metrics.write_failed))
     return flow
+
+
+def _of_letter(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "stream_seq": letter.stream_seq,
+        "subject": letter.subject,
+        "todo": "see `agent-comms dead-letters list`; it is kept there, and can be replayed",
+    }
 
 
 def _messages(items: list[Message | DeadLetter]) -> list[Message]:

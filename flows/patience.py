@@ -37,6 +37,6 @@ def insist(action: Callable[[], T], patience: timedelta, reset: Callable[[], Non
             reset()
             if blame(error) is not Blame.SERVER or time.monotonic() + wait > end:
                 raise
-            log.warning("postgres: %s; trying again", in_one_line(error))
+            log.warning("postgres: %s; trying again", in_one_line(error), extra={"todo": "see to Postgres"})
         time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311  # no secret
         wait = min(most, wait * 2)

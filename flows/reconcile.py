@@ -133,7 +133,7 @@ class Reconciler:
             except psycopg.Error as error:
                 if blame(error) is not Blame.SERVER:
                     raise
-                log.warning("postgres: %s; trying again", in_one_line(error))
+                log.warning("postgres: %s; trying again", in_one_line(error), extra={"todo": "see to Postgres"})
             self._stop.wait(every.total_seconds())
 
     def sweep(self, back: timedelta) -> int:
@@ -167,7 +167,8 @@ class Reconciler:
                     with self._connected() as connection:
                         backlog.keep(connection, claims)
                 except psycopg.Error as error:
-                    log.warning("postgres: the lease can't be renewed: %s", in_one_line(error))
+                    todo = "see to Postgres; another one takes these runs over in two minutes"
+                    log.warning("postgres: the lease can't be renewed: %s", in_one_line(error), extra={"todo": todo})
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()
@@ -226,7 +227,8 @@ class Reconciler:
             raise
         except Exception as error:  # whatever one run is like, the others are done
             if len(some) == 1:
-                log.exception("%s/%s can't be recovered", *some[0][0].key)
+                run = "/".join(some[0][0].key)
+                log.exception("%s can't be recovered", run, extra={"run": run, "todo": "report it with this line"})
                 return [Outcome(some[0][0], "queued", error=in_one_line(error))]
         return [outcome for each in some for outcome in self._recover([each], is_patient=is_patient)]
 

@@ -150,7 +150,11 @@ class Shelf:
             if origin := self._take_origin(refused):
                 self._tally(origin).refused += 1
         for failure in written.failed:
-            log.warning("a message can't be stored: %s", failure.why)
+            log.warning(
+                "a message can't be stored: %s",
+                failure.why,
+                extra={"todo": "see the run's page for how many; Postgres' words tell what is wrong with it"},
+            )
         # Whoever has stored the others has done so since they were looked for.
         for origin in self._origins.values():
             self._tally(origin).stored += 1

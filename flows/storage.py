@@ -1,5 +1,6 @@
 """How messages and dead letters are stored: their tables, rows and what goes with them."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,6 +24,8 @@ from flows.message import CHANNEL_RUN, DEFAULT_NAMESPACE, Message
 from flows.normalize import UNKNOWN_AGENT, dead_letter
 from flows.redact import Redactor
 from flows.runs import roll_up
+
+log = logging.getLogger(__name__)
 
 MESSAGES = CopyTable(
     name=(sql.SCHEMA, "agent_messages"),
@@ -110,11 +113,20 @@ def messages(conninfo: str, redactor: Redactor) -> Destination[Ready | Duplicate
     """
 
     def keep_refused(cursor: Cursor[Any], item: Ready | Duplicate, why: str) -> None:
-        origin = item.message.origin if isinstance(item, Ready) else None
-        if origin is None:
+        if not isinstance(item, Ready) or (origin := item.message.origin) is None:
             message = f"a message without its bytes can't be kept: {why}"
             raise LookupError(message)
         letter = redactor.letter(dead_letter(origin, UnfitError(Reason.REFUSED_BY_POSTGRES, why)))
+        refused = item.message
+        log.warning(
+            "Postgres refuses a message, which is kept as a dead letter",
+            extra={
+                "run": f"{refused.workflow_namespace}/{refused.workflow_uid}",
+                "message_id": refused.attrs.get("message_id"),
+                "stream_seq": letter.stream_seq,
+                "todo": "see `agent-comms dead-letters show`, which has Postgres' words; repair, then replay it",
+            },
+        )
         plain = {"headers": _encode(letter.headers).decode(), "reason": letter.reason.value}
         cursor.execute(_statement("insert_dead_letter"), msgspec.structs.asdict(letter) | plain)
 

@@ -8,10 +8,8 @@
 """
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
 import click
 
@@ -101,30 +99,6 @@ def _of_postgres(error: Exception) -> Failure | None:
 
 def one_line(text: str, environ: Mapping[str, str] | None = None) -> str:
     """Return a text on one line, without the secrets of the environment."""
-    for secret in sorted(_secrets(os.environ if environ is None else environ), key=len, reverse=True):
-        pattern = re.escape(secret)
-        # A password of a letter or two would be found in half of all words.
-        whole = len(secret) <= 3 and secret.isalnum()
-        text = re.sub(rf"(?<!\w){pattern}(?!\w)" if whole else pattern, "***", text)
-    return " ".join(text.split())
+    from flows.hiding import hide, secrets_of
 
-
-def _secrets(environ: Mapping[str, str]) -> set[str]:
-    from flows.settings import secret_variables
-
-    found = set()
-    for variable in secret_variables():
-        value = environ.get(variable, "").strip()
-        found |= {value, *(part for url in value.split(",") for part in _secrets_of_url(url))}
-    return found - {""}
-
-
-def _secrets_of_url(url: str) -> set[str]:
-    authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
-    user, _, _ = authority.rpartition("@")
-    password = user.partition(":")[2]
-    found = {password, unquote(password)}
-    if "@" in user:
-        # Not encoded, it ends the user's part early, and libpq takes the rest for the host.
-        found.add(user.partition("@")[2] + "@")
-    return found | set(re.findall(r"[?&\s]password\s*=\s*([^&\s]+)", f" {url}"))
+    return " ".join(hide(text, secrets_of(os.environ if environ is None else environ)).split())

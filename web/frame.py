@@ -52,7 +52,8 @@ class Item:
             return _encode(self._html())
         except Exception:
             # One message that cannot be shown must not end the view of all the others, again at each reconnect.
-            log.exception("message %s cannot be rendered", self.seq)
+            todo = "report it with this line; the others are shown"
+            log.exception("message %s cannot be rendered", self.seq, extra={"seq": self.seq, "todo": todo})
             return b""
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import gevent
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
-from flows.logs import set_up
+from flows.logs import dress, set_up
 from flows.settings import SettingError, Settings
 from web import close_app
 from web.access import check_access
@@ -30,6 +31,16 @@ _VITALS_S = 1.0
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Descriptors beside those of live connections: pages, probes, servers, files.
 _OTHER_FILES = 500
+
+
+class Logger(GunicornLogger):  # type: ignore[misc]  # untyped
+    """Writes gunicorn's own lines like all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """Have its handlers write lines as the settings ask for."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            dress(handler, settings)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # untyped
@@ -99,6 +110,7 @@ def post_fork(server: Arbiter, _worker: Worker) -> None:
             "AGENT_COMMS_LIVE_CONNECTIONS: %d need more open files than the %d that the system allows",
             settings.agent_comms_live_connections,
             hard,
+            extra={"todo": "raise the limit of open files (ulimit -n), or lower the setting"},
         )
 
 
@@ -147,6 +159,8 @@ keepalive = 5
 graceful_timeout = 7
 limit_request_line = 8_190
 accesslog = None
+logger_class = Logger
+loglevel = settings.agent_comms_log_level
 # Instances on one machine would share it.
 control_socket_disable = True
 proc_name = "agent-comms-web"

@@ -86,7 +86,7 @@ class Indexer:
                 # Whether Postgres is there, and whether its schema is up to date, is said elsewhere.
                 log.debug("indexer: %s", " ".join(str(error).split()))
             except Exception:
-                log.exception("indexer: failed; starting again")
+                log.exception("indexer: failed; starting again", extra={"todo": "report it with this line"})
             self._stopping.wait(backoff)
             backoff = min(2 * backoff, MOST_BACKOFF_S)
 
@@ -110,7 +110,8 @@ class Indexer:
         if not self._warned:
             self._warned = True
             words = " ".join(str(error).split())
-            log.warning("indexer: %s; grant the web to write workflow_comms.search_*, or search grows slow", words)
+            todo = "grant the web to write workflow_comms.search_*, or search grows slow"
+            log.warning("indexer: %s; %s", words, todo, extra={"todo": todo})
 
     def _breathe(self) -> None:
         time.sleep(0)

@@ -166,7 +166,7 @@ class Hub:
             except psycopg.Error as error:
                 self._say_away(str(error))
             except Exception as error:
-                log.exception("live: the tailer failed; starting it again")
+                log.exception("live: the tailer failed; starting it again", extra={"todo": "report it with this line"})
                 self._say_away(str(error))
             self._stopping.wait(backoff * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
             backoff = min(2 * backoff, MOST_BACKOFF_S)
@@ -254,7 +254,8 @@ class Hub:
 
     def _say_away(self, reason: str) -> None:
         if self._away_since is None and not self._stopping.is_set():
-            log.warning("live: Postgres is away; trying again: %s", " ".join(reason.split()))
+            todo = "see to Postgres; who watches is told, and misses nothing"
+            log.warning("live: Postgres is away; trying again: %s", " ".join(reason.split()), extra={"todo": todo})
             self._away_since = datetime.now(UTC)
             self._nudge()
 

@@ -102,7 +102,7 @@ def _answer_http(error: HTTPException) -> Response:
 
 
 def _answer_postgres_away(error: psycopg.OperationalError) -> Response:
-    log.warning("Postgres did not answer: %s", " ".join(str(error).split()))
+    log.warning("Postgres did not answer: %s", " ".join(str(error).split()), extra={"todo": "see to Postgres"})
     sentence = "The database doesn't answer at the moment. Try again in a few seconds."
     return _answer(Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}))
 
@@ -112,5 +112,7 @@ def _answer_unfit(_: psycopg.DataError) -> Response:
 
 
 def _answer_failure(error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    route = request.url_rule.rule if request.url_rule else "none"
+    fields = {"path": request.path, "todo": "report it with this line"}
+    log.error("%s %s failed", request.method, route, exc_info=error, extra=fields)
     return _answer(Problem("This failed, and has been logged.", None, HTTPStatus.INTERNAL_SERVER_ERROR))

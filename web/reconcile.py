@@ -98,6 +98,7 @@ def reconcile(
         _retry(settings)
     if loop:
         logs.set_up(settings)
+        logs.tell_life("reconcile")
         metrics.serve(settings)
         work.for_ever(timedelta(seconds=every), timedelta(days=sweep), metrics.show_queue)
         return
