@@ -3,11 +3,15 @@
 VENV := .venv
 PYTHON_HERE := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+PIN := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
+LOCK := $(PIN) pyproject.toml
+# Run in environments of their own: what looks for trouble among our dependencies is none of them.
+SBOM := $(VENV)/bin/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py
+AUDIT := $(VENV)/bin/uv tool run pip-audit==2.10.1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check chaos bench screenshots lock format clean
+.PHONY: help up test check chaos bench screenshots lock sbom audit format clean
 .SILENT:
 
 help: ## List what can be made
@@ -45,9 +49,20 @@ lock: $(INSTALLED) ## Pin what pyproject.toml asks for; ARGS=--upgrade takes the
 	printf 'hatchling\neditables\n' | \
 		$(LOCK) - --extra embedded --extra dev $(ARGS) --output-file .ci/requirements.lock >/dev/null
 	$(LOCK) $(ARGS) --constraint .ci/requirements.lock --output-file .ci/requirements-runtime.lock >/dev/null
+	printf 'hatchling\nsetuptools\n' | \
+		$(PIN) - $(ARGS) --constraint .ci/requirements.lock --output-file .ci/requirements-build.lock >/dev/null
+
+sbom: $(INSTALLED) ## Write sbom.json: what the image holds, as CycloneDX; needs the package index
+	$(SBOM) requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--of JSON --output-file sbom.json .ci/requirements-runtime.lock
+	echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
+
+audit: $(INSTALLED) ## Ask the advisory database about what is pinned; needs the network
+	$(AUDIT) --strict --disable-pip --require-hashes --requirement .ci/requirements-runtime.lock $(ARGS)
+	$(AUDIT) --strict --disable-pip --require-hashes --requirement .ci/requirements.lock $(ARGS)
 
 clean: ## Remove the virtual environment and every cache; the state of `up` stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist sbom.json .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml .ci/requirements.lock .ci/install

@@ -1,6 +1,10 @@
-"""NKeys: the seed that a user keeps, and the public key by which a server knows it."""
+"""NKeys: the seed that a user keeps, and the public key by which a server knows it.
+
+`python -m connectors.nkey FILE` keeps a seed in a file, where there is none yet, and prints its public key.
+"""
 
 import secrets
+import sys
 from pathlib import Path
 
 import nkeys
@@ -46,3 +50,18 @@ def keep(path: Path) -> str:
     except NkeyError as error:
         message = f"{path}: {error}"
         raise NkeyError(message) from error
+
+
+def main(words: list[str]) -> str:
+    """Print the public key of the one file that is named; returns what is wrong."""
+    if len(words) != 1:
+        return "usage: python -m connectors.nkey FILE"
+    try:
+        sys.stdout.write(keep(Path(words[0])) + "\n")
+    except (NkeyError, OSError) as error:
+        return f"nkey: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) or 0)
