@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EVERYTHING = ROOT / ".ci" / "requirements.lock"
 RUNTIME = ROOT / ".ci" / "requirements-runtime.lock"
+BUILD = ROOT / ".ci" / "requirements-build.lock"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
 
@@ -38,9 +39,11 @@ def test_production_gets_what_was_tested() -> None:
 
 def test_the_project_is_built_with_what_is_pinned() -> None:
     assert {"hatchling", "editables"} <= pins(EVERYTHING).keys()
+    assert {"hatchling", "setuptools"} <= pins(BUILD).keys()
+    assert all(pins(EVERYTHING).get(name, version) == version for name, version in pins(BUILD).items())
 
 
-@pytest.mark.parametrize("lock", [EVERYTHING, RUNTIME], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [EVERYTHING, RUNTIME, BUILD], ids=lambda lock: lock.name)
 def test_every_pin_has_its_hashes_and_no_lock_names_a_host(lock: Path) -> None:
     blocks = re.split(r"(?m)^(?=\S)", lock.read_text())
     assert all("--hash=sha256:" in block for block in blocks if block.strip())
