@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from connectors.connection import NatsOptions, NatsUnavailable
 from connectors.puback import NoAnswer, PubAck, PublishError, Refused, TooLarge
-from connectors.publisher import Publisher
+from connectors.publisher import Departure, Publisher
 from connectors.spool import Parcel, Spool, Ticket
 
 # Nothing acknowledged for so long, with messages on their way: NATS is as good as away.
@@ -36,6 +36,7 @@ class Outbox:
         shrink: makes a payload fit into a number of bytes.
         on_trouble: called with each complaint of NATS; from any thread, and the same one again and again.
         on_left: called with a parcel that will never be sent, and why.
+        depart: as of `Publisher`.
 
     Delivery: at least once, in the order of `add`, for what `add` has taken. The process may be
     killed: what was not acknowledged is sent by the next one that opens the spool. What the stream
@@ -51,7 +52,9 @@ class Outbox:
         shrink: Callable[[bytes, int], bytes | None] = lambda _payload, _limit: None,
         on_trouble: Callable[[Exception], None] = lambda _: None,
         on_left: Callable[[Parcel, PublishError], None] = lambda _parcel, _error: None,
+        depart: Callable[[str], Departure] | None = None,
     ) -> None:
+        self._depart = depart
         self._options = options
         self._spool = spool
         self._shrink = shrink
@@ -151,7 +154,13 @@ class Outbox:
 
     def _connect(self) -> Publisher | None:
         while not self._closing.is_set():
-            publisher = Publisher(self._options, patience=math.inf, wait_for_stream=True, on_trouble=self._on_trouble)
+            publisher = Publisher(
+                self._options,
+                patience=math.inf,
+                wait_for_stream=True,
+                on_trouble=self._on_trouble,
+                depart=self._depart,
+            )
             try:
                 publisher.connect(wait=True, unless=self._closing)
             except (NatsUnavailable, OSError) as error:

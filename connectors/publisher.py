@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import quote
 
 import msgspec
@@ -40,6 +40,17 @@ MESSAGE_ID_HEADER = "Nats-Msg-Id"
 # The protocol's first line and the empty one, and what stands around a header's name and value.
 _HEADERS_BYTES = len("NATS/1.0\r\n\r\n")
 _HEADER_BYTES = len(": \r\n")
+
+
+class Departure(Protocol):
+    """What is told of one message on its way, such as a trace."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Sent with the message."""
+
+    def settle(self, error: BaseException | None) -> None:
+        """The message has arrived, or this is why not."""
 
 
 class _Outgoing(Struct, eq=False):
@@ -76,6 +87,7 @@ class Publisher:
         max_in_flight: how many messages may wait for their acknowledgement; `publish_soon` blocks at the limit.
         wait_for_stream: take a missing stream for one that is yet to come.
         on_trouble: called on the connection's thread with each complaint, though the message may yet be stored.
+        depart: called with the subject of each message that is published.
 
     Delivery: at least once. A message whose `PubAck` was returned is in the stream. A
     retry carries the id of the first try, so within the stream's duplicate window the
@@ -91,7 +103,9 @@ class Publisher:
         max_in_flight: int = MAX_IN_FLIGHT,
         wait_for_stream: bool = False,
         on_trouble: Callable[[Exception], None] = lambda _: None,
+        depart: Callable[[str], Departure] | None = None,
     ) -> None:
+        self._depart = depart
         self._connection = NatsConnection(options, on_reconnect=self._reconnected, on_error=self._complained)
         self._patience = patience
         self._max_in_flight = max_in_flight
@@ -177,9 +191,12 @@ class Publisher:
         # An id is its subject's own: the server compares over the whole stream. Quoted, since NATS
         # strips a header's value, and two ids must not become one.
         own = f"{self._id_prefix}-{_short(subject)}-{quote(message_id, safe='-_.:~')}"
-        sent = {**(headers or {}), MESSAGE_ID_HEADER: own}
+        departure = self._depart(subject) if self._depart else None
+        sent = {**(headers or {}), **(departure.headers if departure else {}), MESSAGE_ID_HEADER: own}
         size = len(payload) + _HEADERS_BYTES + sum(len(k) + len(v.encode()) + _HEADER_BYTES for k, v in sent.items())
         message = _Outgoing(subject, payload, sent, size, Future())
+        if departure:
+            message.future.add_done_callback(lambda done: departure.settle(done.exception()))
         limit = self._connection.client.max_payload
         if size > limit:
             # The server would end the connection over it.

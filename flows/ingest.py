@@ -29,6 +29,7 @@ from flows.normalize import normalize
 from flows.redact import Redactor, redactor_of
 from flows.settings import SettingError, Settings
 from flows.storage import Ready, dead_letters_sink, messages_sink, ready
+from flows.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,10 @@ def flow() -> Dataflow:
         settings = Settings.from_env()
         source = jetstream_source(settings)
         metrics = FlowMetrics(source)
-        built = build(settings, source, redactor_of(settings), metrics)
+        logs.set_up(settings)
+        built = build(settings, source, redactor_of(settings), metrics, Tracing.of("agent-comms-ingest"))
     except SettingError as error:
         sys.exit(f"agent-comms: {error}")
-    logs.set_up(settings)
     logs.tell_life("ingest")
     # Messages hold no cycles, and looking for them among thousands in flight takes time.
     gc.freeze()
@@ -63,7 +64,13 @@ def jetstream_source(settings: Settings) -> JetStreamSource:
     return JetStreamSource(nats_options(settings, "agent-comms-ingest"), consumer.stream_name, consumer.durable_name)
 
 
-def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metrics: FlowMetrics) -> Dataflow:
+def build(
+    settings: Settings,
+    source: JetStreamSource,
+    redactor: Redactor,
+    metrics: FlowMetrics,
+    tracing: Tracing | None = None,
+) -> Dataflow:
     """Return the dataflow of a source under given settings.
 
     Raises:
@@ -75,6 +82,17 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     def normalize_all(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
         metrics.received(messages)
         return [normalize(message, settings.agent_comms_max_message_bytes) for message in messages]
+
+    def normalize_traced(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
+        judged = normalize_all(messages)
+        if tracing:
+            tracing.mark(judged)
+        return judged
+
+    def messages_written(written: Written[Ready | Duplicate]) -> None:
+        metrics.messages_written(written)
+        if tracing:
+            tracing.stored(item.message for item in written.new if isinstance(item, Ready))
 
     def redact_messages(messages: list[Message]) -> list[Message]:
         messages = redactor.messages(messages)
@@ -92,7 +110,9 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     memory = Memory()
     flow = Dataflow("ingest")
     arrived = op.input("jetstream", flow, source)
-    judged = op.flat_map_batch("normalize", arrived, metrics.timed("normalize", normalize_all))
+    judged = op.flat_map_batch(
+        "normalize", arrived, metrics.timed("normalize", normalize_traced if tracing else normalize_all)
+    )
     messages = op.flat_map_batch("messages", judged, _messages)
     messages = op.flat_map_batch("redact_messages", messages, metrics.timed("redact", redact_messages))
     letters = op.flat_map_batch("letters", judged, _letters)
@@ -103,9 +123,7 @@ def build(settings: Settings, source: JetStreamSource, redactor: Redactor, metri
     op.output(
         "store_messages",
         rows,
-        messages_sink(
-            database, acks, redactor, metrics.messages_written, metrics.write_failed, settings.agent_comms_max_tries
-        ),
+        messages_sink(database, acks, redactor, messages_written, metrics.write_failed, settings.agent_comms_max_tries),
     )
     op.output("store_letters", letters, dead_letters_sink(database, acks, letters_written, metrics.write_failed))
     return flow

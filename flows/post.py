@@ -12,6 +12,7 @@ from flows.ledger import Desk
 from flows.nats import nats_options
 from flows.payload import Speaker, shrink
 from flows.settings import Settings
+from flows.tracing import Tracing
 
 MEMORY_SPOOL_BYTES = 16 * 1024 * 1024
 
@@ -22,10 +23,12 @@ class Post(Struct):
     Attributes:
         desk: where an earlier publisher's ledger is.
         outbox: to be started, and closed before the desk.
+        tracing: closed after both.
     """
 
     desk: Desk
     outbox: Outbox
+    tracing: Tracing | None = None
 
     @classmethod
     def of(
@@ -66,10 +69,21 @@ class Post(Struct):
             size = min(size, MEMORY_SPOOL_BYTES)
             say(f"AGENT_COMMS_SPOOL_DIR: {error}; what NATS doesn't take is kept in memory, {size:,} bytes of it")
             desk, spool = Desk(None), Spool(None, size)
-        outbox = Outbox(options, spool, waiting=waiting, shrink=shrink, on_trouble=on_trouble, on_left=on_left)
-        return cls(desk, outbox)
+        tracing = Tracing.of(name)
+        outbox = Outbox(
+            options,
+            spool,
+            waiting=waiting,
+            shrink=shrink,
+            on_trouble=on_trouble,
+            on_left=on_left,
+            depart=tracing.depart if tracing else None,
+        )
+        return cls(desk, outbox, tracing)
 
     def close(self) -> None:
         """Stop sending; what is not acknowledged is kept for the next publisher."""
         self.outbox.close()
         self.desk.close()
+        if self.tracing:
+            self.tracing.close()

@@ -17,6 +17,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from flows.logs import dress, set_up
 from flows.settings import SettingError, Settings
+from flows.tracing import Tracing
 from web import close_app
 from web.access import check_access
 
@@ -58,6 +59,10 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         """Serve until told to stop."""
         set_up(settings)
         extensions = self.wsgi.extensions
+        tracing = Tracing.of("agent-comms-web")
+        if tracing is not None:
+            extensions["link"].depart = tracing.depart
+            extensions["hub"].note_handed_out = tracing.delivered
         extensions["hub"].start()
         extensions["indexer"].start()
         extensions["link"].start()
@@ -65,6 +70,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         gevent.spawn(self._note_vitals)
         super().run()
         close_app(self.wsgi)
+        if tracing is not None:
+            tracing.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what cannot be read as a request; gunicorn's own answers are pages, and sometimes say 5xx."""

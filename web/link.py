@@ -6,7 +6,7 @@ a thread runs one loop.
 
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as NoResult
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 
 from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
 from connectors.puback import NoAnswer, NoStream, PublishError, read_answer, too_large
-from connectors.publisher import MESSAGE_ID_HEADER
+from connectors.publisher import MESSAGE_ID_HEADER, Departure
 
 # How long the stream may take to store a message.
 PUBLISH_S = 3.0
@@ -31,6 +31,8 @@ class Link:
 
     def __init__(self, options: NatsOptions) -> None:
         self._options = options
+        # Called with the subject of each message that is published; what it returns is told how that ended.
+        self.depart: Callable[[str], Departure] | None = None
         self._lock = threading.Lock()
         self._connection: NatsConnection | None = None
         # The server compares ids over the whole stream: ours begin with what nobody can guess.
@@ -76,6 +78,18 @@ class Link:
         connection = self._connected()
         # A header's value is one line of ASCII.
         headers = {MESSAGE_ID_HEADER: f"{self._nonce}:{subject}:{quote(message_id)}"}
+        if self.depart is None:
+            self._publish(connection, subject, payload, headers)
+            return
+        departure = self.depart(subject)
+        try:
+            self._publish(connection, subject, payload, {**departure.headers, **headers})
+        except BaseException as error:
+            departure.settle(error)
+            raise
+        departure.settle(None)
+
+    def _publish(self, connection: NatsConnection, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         try:
             answer = connection.run(self._ask(connection, subject, payload, headers), 2 * PUBLISH_S)
         except MaxPayloadError:

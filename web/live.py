@@ -61,6 +61,8 @@ class Hub:
     def __init__(self, conninfo: str, stale_after: timedelta) -> None:
         self._conninfo = conninfo
         self._stale_after = stale_after
+        # Called with what was handed out.
+        self.note_handed_out: Callable[[list[Event]], None] | None = None
         self._watchers = Watchers()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -219,6 +221,8 @@ class Hub:
     def _hand_out(self, events: list[Event]) -> None:
         began = time.monotonic()
         touched = self._watchers.hand_out(events)
+        if self.note_handed_out is not None:
+            self.note_handed_out(events)
         if self._watchers.want_runs:
             self._touched.update(dict.fromkeys(touched))
         self._head = events[-1].seq

@@ -184,17 +184,25 @@ def _publish(settings: Settings, text: str | None, said: dict[str, Any], *, gene
     from flows.nats import nats_options
     from flows.payload import Speaker
     from flows.spelling import Claim
+    from flows.tracing import Tracing
 
     speaker = Speaker.of(settings)
     defaults = Claim(
         message_id=said["message_id"], kind=said["kind"], tool=said["tool_json"], attrs=said["attrs"] or None
     )
-    with Publisher(nats_options(settings, "agent-comms-publish"), patience=timeout) as publisher:
-        if said["json_lines"]:
-            _publish_lines(publisher, speaker, defaults, general=general)
-        else:
-            defaults.content = _stdin_text() if said["from_stdin"] else text
-            _publish_one(publisher, speaker, defaults, settings.agent_comms_max_message_bytes, general=general)
+    tracing = Tracing.of("agent-comms-publish")
+    depart = tracing.depart if tracing else None
+    options = nats_options(settings, "agent-comms-publish")
+    try:
+        with Publisher(options, patience=timeout, depart=depart) as publisher:
+            if said["json_lines"]:
+                _publish_lines(publisher, speaker, defaults, general=general)
+            else:
+                defaults.content = _stdin_text() if said["from_stdin"] else text
+                _publish_one(publisher, speaker, defaults, settings.agent_comms_max_message_bytes, general=general)
+    finally:
+        if tracing:
+            tracing.close()
 
 
 def _follow(

@@ -1,0 +1,194 @@
+"""Traces of messages: published, stored, delivered. Off unless OpenTelemetry's own variables ask for them.
+
+    OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318
+    OTEL_TRACES_SAMPLER=parentbased_traceidratio  OTEL_TRACES_SAMPLER_ARG=0.01
+
+The publisher decides which messages are traced, and says so in the message's header `traceparent` (W3C). The flow keeps
+that in `attrs.traceparent` of the row, so that whoever delivers it goes on with the same trace. Needs the extra `otel`;
+where nothing asks for traces nothing of it is imported, and no message is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
+    from flows.message import Event, Message
+
+log = logging.getLogger(__name__)
+
+HEADER = "traceparent"
+# Where a process is told of the trace that it is a part of.
+VARIABLE = "TRACEPARENT"
+_HEADER_BYTES = HEADER.encode()
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+# The one version there is, and sampled.
+_SAMPLED = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]")
+
+
+class Departure(Struct):
+    """A message that is on its way to the stream.
+
+    Attributes:
+        headers: to be sent with it; none where it is not traced.
+    """
+
+    headers: Mapping[str, str]
+    span: Any = None
+
+    def settle(self, error: BaseException | None) -> None:
+        """Say that it has arrived, or why not."""
+        if self.span is None:
+            return
+        if error is not None:
+            from opentelemetry.trace import StatusCode
+
+            # Not its text, which may hold more than a trace should.
+            self.span.set_status(StatusCode.ERROR, type(error).__name__)
+        self.span.end()
+
+
+class Tracing:
+    """What one process traces.
+
+    Args:
+        provider: makes and exports spans.
+        environ: may name the trace that this process is a part of.
+    """
+
+    def __init__(self, provider: TracerProvider, environ: Mapping[str, str]) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("agent-comms")
+        self._propagator = TraceContextTextMapPropagator()
+        self._outer = self._context(environ.get(VARIABLE, ""))
+
+    @classmethod
+    def of(cls, program: str, environ: Mapping[str, str] | None = None) -> Self | None:
+        """Return what traces this process, None where nothing asks for it.
+
+        Args:
+            program: the service's name, unless OTEL_SERVICE_NAME says another.
+            environ: by default the process's.
+        """
+        environ = os.environ if environ is None else environ
+        if not is_wanted(environ):
+            return None
+        try:
+            provider = _provider(program, environ)
+        except ImportError:
+            todo = "pip install 'agent-comms[otel]', or take the variables OTEL_* away"
+            log.warning("tracing: what makes traces is not installed, so there are none", extra={"todo": todo})
+            return None
+        return cls(provider, environ)
+
+    def depart(self, subject: str) -> Departure:
+        """Begin to trace a message that is published, where the sampler takes it."""
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        span = self._tracer.start_span(
+            "publish",
+            self._outer,
+            SpanKind.PRODUCER,
+            {"messaging.system": "nats", "messaging.destination.name": subject},
+        )
+        if not span.is_recording():
+            return Departure({})
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers, set_span_in_context(span))
+        return Departure({HEADER: headers[HEADER]}, span)
+
+    def mark(self, messages: Iterable[Any]) -> None:
+        """Keep in each message which trace it belongs to: what the header says, and nothing that the payload claims."""
+        for message in messages:
+            origin = getattr(message, "origin", None)
+            if origin is None:
+                continue
+            attrs = message.attrs
+            if HEADER in attrs:
+                del attrs[HEADER]
+            if _HEADER_BYTES in origin.header_block:
+                value = origin.headers.get(HEADER, "")
+                if _SAMPLED.fullmatch(value):
+                    attrs[HEADER] = value
+
+    def stored(self, messages: Iterable[Message]) -> None:
+        """Trace messages that were committed just now, each from when the stream took it."""
+        now = time.time_ns()
+        for message in messages:
+            if HEADER in message.attrs and message.origin is not None:
+                span = self._begin("store", message.attrs[HEADER], message.origin.stored_at)
+                if span is not None:
+                    span.set_attribute("agent_comms.dedupe_key", message.dedupe_key)
+                    span.end(max(now, message.origin.stored_at))
+
+    def delivered(self, events: Iterable[Event]) -> None:
+        """Trace messages that were handed to those who watch just now, each from when it was stored."""
+        now = time.time_ns()
+        for event in events:
+            value = event.attrs.get(HEADER)
+            if isinstance(value, str):
+                began = int(event.created_at.timestamp() * 1e9)
+                span = self._begin("deliver", value, min(began, now))
+                if span is not None:
+                    span.set_attribute("agent_comms.seq", event.seq)
+                    span.end(now)
+
+    def close(self) -> None:
+        """Send what was traced."""
+        self._provider.shutdown()
+
+    def _begin(self, name: str, traceparent: str, began_ns: int) -> Span | None:
+        from opentelemetry.trace import SpanKind
+
+        context = self._context(traceparent)
+        if context is None:
+            return None
+        return self._tracer.start_span(
+            name, context, SpanKind.CONSUMER, {"messaging.system": "nats"}, start_time=began_ns
+        )
+
+    def _context(self, traceparent: str) -> Context | None:
+        if not _SAMPLED.fullmatch(traceparent):
+            return None
+        return self._propagator.extract({HEADER: traceparent})
+
+
+def is_wanted(environ: Mapping[str, str]) -> bool:
+    """Say whether the environment asks for traces."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporter:
+        return exporter != "none"
+    return any(environ.get(name, "").strip() for name in _ENDPOINTS)
+
+
+def _provider(program: str, environ: Mapping[str, str]) -> TracerProvider:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    for name in _PROTOCOLS:
+        if environ.get(name, "http/protobuf").strip() not in ("", "http/protobuf"):
+            todo = "set it to http/protobuf, and the endpoint to the collector's port for it, mostly 4318"
+            log.warning("tracing: %s is not spoken here; traces go as http/protobuf", name, extra={"todo": todo})
+    # What the variables say of the service comes first; sampler and limits the library reads itself.
+    name = environ.get("OTEL_SERVICE_NAME") or program
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
