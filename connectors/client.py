@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.aio.transport import Transport
 from nats.errors import Error as NatsError
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
@@ -59,7 +60,7 @@ class TolerantClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
             # A server that refuses us is tried again, and the last try's socket would be forgotten.
-            self._transport.close()  # type: ignore[no-untyped-call]
+            _cut(self._transport)
         if self._nkeys_seed is not None or self._user_credentials is not None:
             # The client keeps the public key of the first seed that it has read; the file may hold another one by now.
             self._setup_nkeys_connect()
@@ -72,8 +73,7 @@ class TolerantClient(Client):
         except (OSError, NatsError, TimeoutError):
             # Where a TLS handshake has failed, the client would wait for ever for the stream below it to end.
             transport, self._transport = self._transport, None
-            if transport:
-                transport.close()  # type: ignore[no-untyped-call]
+            _cut(transport)
             raise
 
     def _tell_of_tls(self) -> None:
@@ -196,6 +196,16 @@ class _QuickParser(Parser):
         if self.buf:
             raise ProtocolError
         return end, 0
+
+
+def _cut(transport: Transport | None) -> None:
+    """End a connection at once, and the one below it where it has become TLS, which the client never closes."""
+    for name in ("_io_writer", "_bare_io_writer"):
+        writer = getattr(transport, name, None)
+        if writer is not None:
+            writer.transport.abort()
+    if transport is not None:
+        transport.close()  # type: ignore[no-untyped-call]
 
 
 def parse_headers(block: bytes) -> dict[str, str]:
