@@ -23,6 +23,8 @@ RawMessage: TypeAlias = tuple[str, str, bytes, bytes]
 # Called on the loop with what has come at once; must neither block nor raise.
 RawCallback: TypeAlias = Callable[[Sequence[RawMessage]], None]
 
+# What is read at once. nats-py's 32 KiB make eight rounds of what the kernel gives in one.
+READ_BYTES = 256 * 1024
 _ANNOUNCEMENTS = (b"MSG ", b"HMSG ")
 # A server's longest line is its INFO with the addresses of a whole cluster.
 MAX_LINE = 1024 * 1024
@@ -65,6 +67,9 @@ class TolerantClient(Client):
             # The client keeps the public key of the first seed that it has read; the file may hold another one by now.
             self._setup_nkeys_connect()
         await super()._connect_to_server(s)
+        transport: Any = self._transport
+        read = transport.read
+        transport.read = lambda _: read(READ_BYTES)
 
     async def _process_connect_init(self) -> None:
         try:

@@ -22,9 +22,14 @@ FORGET_AFTER = timedelta(minutes=2)
 
 
 class Duplicate(Struct, frozen=True, gc=False):
-    """A message that is on its way already; it only needs its ack, after the other's commit."""
+    """A message that is on its way already; it only needs its ack, after the other's commit.
+
+    Attributes:
+        size: it holds no bytes of the payload.
+    """
 
     reply: str
+    size: int = 0
 
 
 class Memory:

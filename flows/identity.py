@@ -32,7 +32,10 @@ class Scope:
 
     def key_of_id(self, message_id: str) -> str:
         """Return the key of a message that has an id, unique in its scope: 32 hex digits."""
-        return _finished(self._ids, f"{len(message_id)}:{message_id}")
+        # As `_finished`, with a call less: every message passes here.
+        whole = self._ids.copy()
+        whole.update(f"{len(message_id)}:{message_id}".encode("utf-8", "surrogatepass"))
+        return whole.hexdigest()
 
     def key_of_content(self, agent: str, kind: str, timestamp: datetime, content: str) -> str:
         """Return the key of a message without an id, from what it says and when."""

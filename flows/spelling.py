@@ -101,13 +101,16 @@ def read(data: bytes) -> Claim:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             pass
         else:
-            if (_is_flat(claim.attrs) and _is_flat(claim.tool)) or data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+            attrs, tool = claim.attrs, claim.tool
+            if (attrs is None or _is_flat(attrs)) and (tool is None or _is_flat(tool)):
+                return claim
+            if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
                 return claim
     return read_tolerantly(data)
 
 
-def _is_flat(fields: dict[str, Any] | None) -> bool:
-    return fields is None or _CONTAINERS.isdisjoint(map(type, fields.values()))
+def _is_flat(fields: dict[str, Any]) -> bool:
+    return _CONTAINERS.isdisjoint(map(type, fields.values()))
 
 
 def read_tolerantly(data: bytes) -> Claim:

@@ -153,7 +153,7 @@ def messages_sink(
     return PostgresSink(
         destination=messages(conninfo, redactor),
         reply=attrgetter("reply"),
-        size=lambda item: item.size if isinstance(item, Ready) else 0,
+        size=attrgetter("size"),
         acks=acks,
         done=done,
         failed=failed,
