@@ -1,12 +1,17 @@
 """A Bytewax source over a durable JetStream pull consumer."""
 
+import asyncio
 import logging
 import threading
+import time
+from collections import deque
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from nats.errors import Error as NatsError
 
+from connectors.acks import IN_PROGRESS
 from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
 from connectors.delivery import JetStreamMessage
 from connectors.pull import MIB, ConsumerState, Puller
@@ -18,6 +23,8 @@ log = logging.getLogger(__name__)
 IDLE_WAIT_ALONE_S = 0.05
 IDLE_WAIT_SHARED_S = 0.002
 STOP_TIMEOUT_S = 5.0
+# A third of JetStream's default ack wait of 30 s.
+IN_PROGRESS_EVERY_S = 10.0
 
 
 class JetStreamSource(DynamicSource[JetStreamMessage]):
@@ -39,6 +46,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         batch_bytes: the same in bytes of payload; what becomes of them on the way takes several times as much.
         queue_messages: messages that may wait for the dataflow before pulls pause.
         queue_bytes: the same in bytes of payload.
+        in_progress_every_s: how often the server is told what waits; under half its ack wait.
 
     Delivery guarantee: at least once. A message that is not acked within the
     consumer's ack wait is delivered again, to this worker or another one; one that
@@ -55,6 +63,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         batch_bytes: int = 2 * MIB,
         queue_messages: int = 4_000,
         queue_bytes: int = 8 * MIB,
+        in_progress_every_s: float = IN_PROGRESS_EVERY_S,
     ) -> None:
         if min(batch, batch_bytes, queue_messages, queue_bytes) < 1:
             message = "batch, batch_bytes, queue_messages and queue_bytes must be at least 1"
@@ -66,6 +75,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         self.batch_bytes = batch_bytes
         self.queue_messages = queue_messages
         self.queue_bytes = queue_bytes
+        self.in_progress_every_s = in_progress_every_s
         self.stop_asked = threading.Event()
         self._partitions: list[_Partition] = []
 
@@ -100,6 +110,10 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._idle_wait = idle_wait
         # What came at once stays together on its way.
         self._queue: SimpleQueue[list[JetStreamMessage]] = SimpleQueue()
+        # The same, with when it came, and what was handed on last: the dataflow asks for more once that is on its way.
+        self._held: deque[tuple[float, list[JetStreamMessage]]] = deque()
+        self._handed = 0
+        self._keeping: Future[None] | None = None
         # Each is written by one thread only: what came in by the loop, what went out by the dataflow.
         self._messages_in = self._messages_out = 0
         self._bytes_in = self._bytes_out = 0
@@ -112,6 +126,7 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         except NatsUnavailable:
             return  # asked to stop while no server answered: there is nothing to hand on
         self._connection.run(self._puller.start())
+        self._keeping = self._connection.submit(self._keep_in_progress())
         self._pulling = True
         log.info("source: pulling from consumer %s of stream %s", source.durable, source.stream)
 
@@ -130,6 +145,7 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
     def _take_in(self, messages: list[JetStreamMessage]) -> None:
         self._messages_in += len(messages)
         self._bytes_in += _size(messages)
+        self._held.append((time.monotonic(), messages))
         self._queue.put(messages)
 
     def _has_room(self) -> bool:
@@ -138,7 +154,22 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._waiting_for_room = not room
         return room
 
+    async def _keep_in_progress(self) -> None:
+        every = self._source.in_progress_every_s
+        while True:
+            await asyncio.sleep(every)
+            long_ago = time.monotonic() - every / 2
+            replies = [message.reply for came_at, held in self._held.copy() if came_at < long_ago for message in held]
+            if replies and self._connection.is_connected:
+                try:
+                    await self._connection.client.publish_each(replies, IN_PROGRESS)
+                except NatsError as error:
+                    log.debug("source: not said to be in progress: %s", error)
+
     def next_batch(self) -> list[JetStreamMessage]:
+        for _ in range(self._handed):
+            self._held.popleft()
+        self._handed = 0
         if self._source.stopping:
             self._stop_pulling()
         batch = self._drain_queue()
@@ -154,6 +185,7 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         try:
             came = self._queue.get(timeout=self._idle_wait) if self._pulling else self._queue.get_nowait()
             while True:
+                self._handed += 1
                 batch += came
                 size += _size(came)
                 if len(batch) >= self._source.batch or size >= self._source.batch_bytes:
@@ -178,6 +210,8 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
 
     def close(self) -> None:
         self._stop_pulling()
+        if self._keeping:
+            self._keeping.cancel()
         self._connection.close()
 
 
