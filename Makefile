@@ -24,7 +24,7 @@ up: $(INSTALLED) ## Run everything on this machine; ARGS='--port 8081 --no-sampl
 
 # Each worker has servers of its own; much of a test is waiting for one of them.
 test: $(INSTALLED) ## Run all tests; ARGS='-k words tests/unit', or ARGS='-n 0' for one after the other
-	exec $(PYTHON_HERE) -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	exec $(PYTHON_HERE) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(INSTALLED) ## Cause the faults that take minutes; ARGS='-k words'
 	exec $(PYTHON_HERE) -m pytest tests/chaos $(ARGS)
