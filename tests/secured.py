@@ -156,9 +156,9 @@ class Client:
 
         return self._is_refused(lambda: self.connection.client.subscribe(subject, queue=queue, cb=hear))
 
-    def request(self, subject: str, payload: bytes = b"") -> Any:
+    def request(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> Any:
         """Ask as one of this user does, and return the JSON that comes back."""
-        message = self.run(self.connection.client.request(subject, payload, timeout=FLUSH_S))
+        message = self.run(self.connection.client.request(subject, payload, timeout=FLUSH_S, headers=headers))
         return json.loads(message.data)
 
 

@@ -65,12 +65,12 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
             text = f"port {port} is taken; choose another with --port"
             raise Failure(text)
         try:
-            credentials = Credentials(place.folder / "credentials") if secure else None
+            credentials = _credentials(place.folder / "credentials") if secure else None
             set_up = _SetUp(place, port or place.port("web"), supervisor, console, credentials)
             with supervisor, suppress(Asked):
                 set_up.start(sample=sample)
                 supervisor.run()
-        except (ServerError, ProgramError, NkeyError) as error:
+        except (ServerError, ProgramError) as error:
             raise Failure(str(error)) from error
         finally:
             place.forget_addresses()
@@ -81,6 +81,17 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
 def _forget_other_servers() -> None:
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
+
+
+def _credentials(folder: Path) -> Credentials:
+    try:
+        return Credentials(folder)
+    except NkeyError as error:
+        text = f"{error}; without the file, a new one is made"
+        raise Failure(text) from error
+    except OSError as error:
+        text = f"{error.filename or folder}: {error.strerror}"
+        raise Failure(text) from error
 
 
 class _SetUp:

@@ -52,7 +52,7 @@ STREAM_API = tuple(
         f"CONSUMER.CREATE.{STREAM}",
         f"CONSUMER.CREATE.{STREAM}.mine",
         f"CONSUMER.CREATE.{STREAM}.mine.workflow.>",
-        f"CONSUMER.DURABLE.CREATE.{STREAM}.{DURABLE}",
+        f"CONSUMER.DURABLE.CREATE.{STREAM}.mine",
         f"CONSUMER.NAMES.{STREAM}",
         f"CONSUMER.LIST.{STREAM}",
     )
@@ -65,6 +65,7 @@ SETTING_UP = tuple(
         f"STREAM.CREATE.{STREAM}",
         f"CONSUMER.INFO.{STREAM}.{DURABLE}",
         f"CONSUMER.CREATE.{STREAM}.{DURABLE}",
+        f"CONSUMER.DURABLE.CREATE.{STREAM}.{DURABLE}",
     )
 )
 ELSEWHERE = (
@@ -306,7 +307,8 @@ def test_what_the_controller_may_ask_neither_empties_nor_deletes_the_stream(serv
             "deliver_policy": "all",
         }
         body = json.dumps({"stream_name": STREAM, "config": config}).encode()
-        assert "error" in client.request(f"{JS}.CONSUMER.CREATE.{STREAM}.{DURABLE}", body)
+        for verb in ("CREATE", "DURABLE.CREATE"):
+            assert "error" in client.request(f"{JS}.CONSUMER.{verb}.{STREAM}.{DURABLE}", body)
         config |= {"durable_name": "mine", "name": "mine"}
         body = json.dumps({"stream_name": STREAM, "config": config}).encode()
         assert "error" in client.request(f"{JS}.CONSUMER.CREATE.{STREAM}.{DURABLE}", body)
@@ -314,6 +316,35 @@ def test_what_the_controller_may_ask_neither_empties_nor_deletes_the_stream(serv
     assert (after["created"], after["config"]) == (before["created"], before["config"])
     assert after["state"]["messages"] >= before["state"]["messages"]
     assert after["state"]["consumer_count"] == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Nats-Rollup": "all"},
+        {"Nats-Rollup": "sub"},
+        {"Nats-TTL": "1s"},
+        {"Nats-Incr": "+1"},
+        {"Nats-Schedule": "@at 2030-01-01T00:00:00Z", "Nats-Schedule-Target": OTHERS_RUN},
+        {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": "1", "Nats-Batch-Commit": "1"},
+    ],
+    ids=lambda header: next(iter(header)),
+)
+@pytest.mark.parametrize(("user", "subject"), [(AGENTS, RUN), (WEB, PERSON)], ids=["agents", "web"])
+def test_no_header_replaces_shortens_or_redirects_what_is_stored(
+    header: dict[str, str], user: User, subject: str, server: Secured, look: Look
+) -> None:
+    with Client(server.options(user)) as client:
+        assert client.request(subject, b'{"content": "was here before"}')["stream"] == STREAM
+        before = look.stream()["state"]
+        answer = client.request(subject, b'{"content": "a trick"}', header)
+    after = look.stream()["state"]
+    assert "error" in answer
+    assert (after["first_seq"], after["messages"], after["last_seq"]) == (
+        before["first_seq"],
+        before["messages"],
+        before["last_seq"],
+    )
 
 
 @pytest.mark.parametrize("user", [AGENTS, WEB, SYSTEM], ids=lambda user: user.name)

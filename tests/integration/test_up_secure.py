@@ -167,3 +167,23 @@ def test_credentials_and_messages_outlive_a_restart(tmp_path: Path) -> None:
         assert [env_of(second, user) for user in USERS] == environs
         assert command(second, AGENTS, "publish", "--name", "by-hand", "after").returncode == 0
         wait_until(lambda: second.said_by_hand() == ["before", "after"], "both rows")
+
+
+def test_credentials_that_are_none_are_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "credentials"
+    folder.mkdir(parents=True)
+    (folder / "web.nk").write_text("overwritten")
+    with up(tmp_path / "state", "--port", "0", "--no-sample", "--secure") as running:
+        assert running.process.wait(60) == 1
+    running._reader.join()
+    words = f"{folder}/web.nk: this is no NKey seed; without the file, a new one is made"
+    assert running.lines == [f"agent-comms: {words}\n"]
+
+
+def test_credentials_that_cannot_be_written_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "credentials").write_text("in the way")
+    with up(tmp_path / "state", "--port", "0", "--no-sample", "--secure") as running:
+        assert running.process.wait(60) == 1
+    running._reader.join()
+    assert running.lines == [f"agent-comms: {tmp_path}/state/credentials: File exists\n"]

@@ -112,7 +112,7 @@ def test_kustomize_builds_it(folder: Path) -> None:
 
 def test_there_is_an_example_of_every_bundle_that_a_cluster_adds_to() -> None:
     examples = {path.name for path in (GITOPS / "overlays" / "example").iterdir() if path.is_dir()}
-    assert examples == {"argo", "jangar", "nats", "runtime"}
+    assert examples == set(manifests.BUNDLES)
 
 
 def test_no_secrets_value_is_in_git() -> None:
@@ -269,9 +269,9 @@ class TestNetwork:
         policy = BY_TITLE["NetworkPolicy/nats"]["spec"]
         ports = {port["port"]: rule["from"] for rule in policy["ingress"] for port in rule["ports"]}
         assert ports.keys() == {4222, 6222, 7777}
-        assert ports[4222][0] == {"namespaceSelector": {"matchLabels": {"agent-comms.dev/nats": "client"}}}
+        assert ports[4222][0] == {"namespaceSelector": {"matchLabels": {"agent-comms-nats": "client"}}}
         for name in ("jangar", "agents"):
-            assert BY_TITLE[f"Namespace/{name}"]["metadata"]["labels"]["agent-comms.dev/nats"] == "client"
+            assert BY_TITLE[f"Namespace/{name}"]["metadata"]["labels"]["agent-comms-nats"] == "client"
 
 
 class TestSecrets:
