@@ -86,13 +86,13 @@ def build(
     def normalize_traced(messages: list[JetStreamMessage]) -> list[Message | DeadLetter]:
         judged = normalize_all(messages)
         if tracing:
-            tracing.mark(judged)
+            tracing.mark(messages, judged)
         return judged
 
     def messages_written(written: Written[Ready | Duplicate]) -> None:
         metrics.messages_written(written)
         if tracing:
-            tracing.stored(item.message for item in written.new if isinstance(item, Ready))
+            tracing.stored([item.message for item in written.new if isinstance(item, Ready)])
 
     def redact_messages(messages: list[Message]) -> list[Message]:
         messages = redactor.messages(messages)

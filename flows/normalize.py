@@ -33,7 +33,7 @@ MAX_NAME = 256
 MAX_AHEAD_S = 86_400
 # Set by us alone: what a payload puts there would pass for our word.
 RESERVED_ATTRS = frozenset(
-    {"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged"}
+    {"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged", "traceparent"}
 )
 
 

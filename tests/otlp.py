@@ -1,6 +1,7 @@
 """An OTLP receiver in this process: takes what an exporter sends over HTTP, as protobuf."""
 
 import gzip
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,3 +99,14 @@ def receiver() -> Iterator[Receiver]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def main() -> None:
+    """Receive until stdin ends, and print where: for those who measure, whose own process is to do nothing for it."""
+    with receiver() as received:
+        print(received.port, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
