@@ -214,32 +214,24 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
         yield running
 
 
-class Traffic:
-    """The legitimate path: somebody publishes as `agents` all the while, and somebody takes and acks as `jangar`."""
+class Talk:
+    """Somebody who publishes as `agents` all the while."""
 
     def __init__(self, secured: Secured) -> None:
         self.acked: list[int] = []
         self.failed: list[PublishError] = []
-        self.taken: list[int] = []
         self._publisher = Publisher(secured.options(AGENTS), patience=60)
-        self._reader = NatsConnection(secured.options(JANGAR), on_reconnect=self._resume)
-        self._puller = Puller(self._reader, STREAM, DURABLE, self._take, lambda: True)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._talk, daemon=True)
 
     def __enter__(self) -> Self:
         self._publisher.connect()
-        self._reader.connect(wait=False)
-        self._reader.run(self._puller.start(), FLUSH_S)
         self._thread.start()
-        wait_until(lambda: self.taken, "the first message")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.finish()
         self._publisher.close(flush=False)
-        self._reader.run(self._puller.stop())
-        self._reader.close()
 
     def _talk(self) -> None:
         number = 0
@@ -258,6 +250,40 @@ class Traffic:
             assert isinstance(error, PublishError)
             self.failed.append(error)
 
+    def finish(self) -> None:
+        """Say no more, and wait until what was said is acknowledged."""
+        if not self._stop.is_set():
+            self._stop.set()
+            self._thread.join()
+            self._publisher.flush()
+
+    def assert_all_acknowledged(self) -> None:
+        self.finish()
+        assert self.failed == []
+        assert sorted(self.acked) == list(range(len(self.acked)))
+
+
+class Traffic(Talk):
+    """The legitimate path: somebody who talks, and somebody who takes and acks as `jangar`."""
+
+    def __init__(self, secured: Secured) -> None:
+        super().__init__(secured)
+        self.taken: list[int] = []
+        self._reader = NatsConnection(secured.options(JANGAR), on_reconnect=self._resume)
+        self._puller = Puller(self._reader, STREAM, DURABLE, self._take, lambda: True)
+
+    def __enter__(self) -> Self:
+        self._reader.connect(wait=False)
+        self._reader.run(self._puller.start(), FLUSH_S)
+        super().__enter__()
+        wait_until(lambda: self.taken, "the first message")
+        return self
+
+    def __exit__(self, *wrong: object) -> None:
+        super().__exit__(*wrong)
+        self._reader.run(self._puller.stop())
+        self._reader.close()
+
     def _take(self, messages: list[JetStreamMessage]) -> None:
         for message in messages:
             if message.data.startswith(b'{"message_id": "said-'):
@@ -273,19 +299,10 @@ class Traffic:
         latest = max(self.acked, default=0)
         wait_until(lambda: any(number > latest for number in self.taken[-200:]), "the path to go on")
 
-    def finish(self) -> None:
-        """Say no more, and wait until what was said is acked."""
-        if not self._stop.is_set():
-            self._stop.set()
-            self._thread.join()
-            self._publisher.flush()
-
     def assert_whole(self) -> None:
         """Everything was acknowledged once and has arrived."""
-        self.finish()
-        assert self.failed == []
-        assert sorted(self.acked) == list(range(len(self.acked)))
+        self.assert_all_acknowledged()
         wait_until(lambda: set(self.taken) >= set(self.acked), "everything to arrive")
 
 
-__all__ = ["AGENTS", "JANGAR", "SYSTEM", "WEB", "Client", "Look", "Ring", "Secured", "Traffic", "clients"]
+__all__ = ["AGENTS", "JANGAR", "SYSTEM", "WEB", "Client", "Look", "Ring", "Secured", "Talk", "Traffic", "clients"]

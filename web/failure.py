@@ -71,6 +71,10 @@ def in_words(error: Exception) -> Failure | None:
             return Failure(str(error), WRONG)
         case NatsUnavailable():
             said = str(error).removeprefix("nats: ").strip("'")
+            if "CERTIFICATE_VERIFY_FAILED" in said:
+                why = said.rpartition("verify failed: ")[2].partition(" (_ssl")[0]
+                text = f"NATS_CA_FILE: NATS shows a certificate that is not trusted: {why}"
+                return Failure(text, UNREACHABLE)
             what = "doesn't let this user in" if "authorization" in said.lower() else "can't be reached"
             return Failure(f"NATS {what}: {said}", UNREACHABLE)
         case NoAnswer():

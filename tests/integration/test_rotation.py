@@ -1,5 +1,6 @@
 """Each credential is exchanged while messages flow, as gitops/README.md says it is done: nothing is lost or refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from flows import topology
 from flows.users import AGENTS, JANGAR, SYSTEM, USERS, WEB, User
 from tests.secured import PERSON, Client, Look, Secured, Traffic
 from tests.waiting import wait_until
+from web.failure import in_words
 from web.link import Link
 
 
@@ -116,3 +118,13 @@ def server_reply_tokens(server: Secured) -> int:
             return message.reply
 
         return len(reader.run(reply()).split("."))
+
+
+def test_a_command_that_does_not_trust_the_server_says_so_in_one_line(secured: Secured) -> None:
+    other = authority.issue(secured.ring.folder / "other", [HOST])
+    with pytest.raises(NatsUnavailable, match="CERTIFICATE_VERIFY_FAILED") as raised:
+        NatsConnection(replace(secured.options(AGENTS), ca_file=other.ca)).connect(wait=False)
+    failure = in_words(raised.value)
+    assert failure is not None
+    assert str(failure).startswith("NATS_CA_FILE: NATS shows a certificate that is not trusted: ")
+    assert "_ssl" not in str(failure)
