@@ -48,6 +48,13 @@ class TolerantClient(Client):
         self._raw[str(sid)] = callback
         return subscription
 
+    @property
+    def server_certificate(self) -> bytes | None:
+        """The certificate that the server has shown, DER; None where there is none."""
+        writer = getattr(self._transport, "_io_writer", None)
+        tls = writer.get_extra_info("ssl_object") if writer else None
+        return tls.getpeercert(binary_form=True) if tls else None
+
     async def publish_each(self, subjects: Sequence[str], payload: bytes) -> None:
         """Publish one payload on many subjects as one write.
 

@@ -145,6 +145,11 @@ class NatsConnection:
         return self._client.is_connected
 
     @property
+    def server_certificate(self) -> bytes | None:
+        """The certificate that the server has shown, DER; None where there is none."""
+        return self._client.server_certificate
+
+    @property
     def last_error(self) -> str:
         """What the client last complained of, for a person."""
         return self._last_error

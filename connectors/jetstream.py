@@ -93,6 +93,11 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         return bool(self._partitions) and all(partition.is_connected for partition in self._partitions)
 
     @property
+    def server_certificate(self) -> bytes | None:
+        """The certificate that the server has shown, DER; None where there is none."""
+        return next((shown for partition in self._partitions if (shown := partition.server_certificate)), None)
+
+    @property
     def stopping(self) -> bool:
         """Whether `stop` has been called."""
         return self.stop_asked.is_set()
@@ -137,6 +142,10 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
     @property
     def is_connected(self) -> bool:
         return self._connection.is_connected
+
+    @property
+    def server_certificate(self) -> bytes | None:
+        return self._connection.server_certificate
 
     async def _reconnected(self) -> None:
         if self._pulling:

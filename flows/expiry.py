@@ -6,9 +6,11 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from connectors.certificate import certificates_end, credentials_end
+from connectors.certificate import certificate_ends, certificates_end, credentials_end
 from flows.settings import Settings
 
+# The server's own certificate, among the settings' names.
+SERVER = "nats_server"
 _READERS: dict[str, Callable[[bytes], float | None]] = {
     "nats_ca_file": certificates_end,
     "nats_cert_file": certificates_end,
@@ -42,20 +44,24 @@ class Expiries(Collector):
 
     Args:
         settings: the environment.
+        shown: asked for the certificate that the server has shown, DER.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shown: Callable[[], bytes | None] = lambda: None) -> None:
         self._settings = settings
+        self._shown = shown
 
     def family(self) -> GaugeMetricFamily:
         """Return the metric, with what there is to tell."""
         family = GaugeMetricFamily(
             "agent_comms_credential_expiry_timestamp_seconds",
-            "When a credential for NATS ends, by the name of its setting; seconds since the Unix epoch.",
+            "When a credential for NATS ends, by the name of its setting, or the server's certificate: Unix time.",
             labels=["credential"],
         )
         for name, at in expiries(self._settings).items():
             family.add_metric([name], at)
+        if shown := self._shown():
+            family.add_metric([SERVER], certificate_ends(shown))
         return family
 
     def collect(self) -> Iterator[Metric]:

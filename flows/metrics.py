@@ -143,7 +143,7 @@ class FlowMetrics:
 
     def serve(self, settings: Settings) -> None:
         """Serve the metrics on a port. A port that is taken is a warning."""
-        self.registry.register(Expiries(settings))
+        self.registry.register(Expiries(settings, lambda: self._source.server_certificate))
         exposition.serve(self.registry, settings, lasting=True)
 
     def received(self, messages: Sequence[JetStreamMessage]) -> None:

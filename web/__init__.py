@@ -67,7 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     completions = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader, redactor_of(settings))
     app.extensions["completions"] = completions
     app.extensions["figures"] = figures = Figures(conninfo(settings, "agent-comms-metrics"), stale_after)
-    app.extensions["expiries"] = Expiries(settings)
+    app.extensions["expiries"] = Expiries(settings, lambda: link.server_certificate)
     app.extensions["count"] = health.Check("figures", figures.count)
     app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub)
     app.extensions["pace"] = Pace(

@@ -23,12 +23,14 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ConsumerInfo, StreamInfo
 
 from connectors.bootstrap import compare
+from connectors.certificate import certificate_ends
 from connectors.connection import NatsConnection, NatsUnavailable
 from connectors.nack import Manifest, NackError
 from flows import subject, topology
 from flows.message import DEFAULT_NAMESPACE, PERSON
 from flows.nats import nats_options
 from flows.settings import Settings
+from web.doctor_settings import until
 from web.failure import in_words
 from web.finding import Finding, failing, ok, skipped, warning
 
@@ -120,19 +122,26 @@ def check_nats(settings: Settings) -> Iterator[Finding]:
     try:
         client = patient.connection.client
         server = urlsplit(str(client.connected_url.netloc if client.connected_url else "")).path.rpartition("@")[2]
+        took_ms = 1000 * (time.monotonic() - began)
         yield ok(
-            "nats",
-            f"connected to {server}, nats-server {client.connected_server_version}, "
-            f"in {1000 * (time.monotonic() - began):.0f} ms",
+            "nats", f"connected to {server}, {str(client.connected_server_version).strip('<>')}, in {took_ms:.0f} ms"
         )
-        yield _check_permissions(patient, settings)
+        yield from _check_certificate(patient)
         info = Info()
-        yield from _check_stream(patient, settings, info)
-        yield from _check_consumer(patient, settings, info)
+        told = [*_check_stream(patient, settings, info), *_check_consumer(patient, settings, info)]
+        yield _check_permissions(patient, settings, info)
+        yield from told
         yield _check_lag(info)
         yield from _check_clock(info)
     finally:
         patient.connection.close()
+
+
+def _check_certificate(patient: Patient) -> Iterator[Finding]:
+    if shown := patient.connection.server_certificate:
+        yield until(
+            "expiry", "the NATS server's certificate", certificate_ends(shown), "renew it, and reload the server"
+        )
 
 
 def _how_to_connect(said: str) -> str:
@@ -144,7 +153,7 @@ def _how_to_connect(said: str) -> str:
     return "check NATS_URL, and whether the server runs and can be reached from here"
 
 
-def _check_permissions(patient: Patient, settings: Settings) -> Finding:
+def _check_permissions(patient: Patient, settings: Settings, info: Info) -> Finding:
     prefix, namespace = settings.nats_subject_prefix, settings.workflow_namespace or DEFAULT_NAMESPACE
     consumer = topology.consumer().spec
     pull = f"{settings.nats_js_api_prefix}.CONSUMER.MSG.NEXT.{consumer.stream_name}.{consumer.durable_name}"
@@ -166,11 +175,10 @@ def _check_permissions(patient: Patient, settings: Settings) -> Finding:
         )
     reasons = "; ".join(dict.fromkeys(may.values()))
     if all("may not publish" in why for why in may.values()):
-        # NACK's user does neither.
-        return warning(
-            "permissions", f"this user may neither publish nor pull: {reasons}",
-            "fine for the user that makes stream and consumer; every other needs one of them: see gitops/nats",
-        )  # fmt: skip
+        if info.stream is not None:
+            return ok("permissions", "this user may make and inspect stream and consumer; it may not publish nor pull")
+        todo = "see gitops/nats for what each program's user needs"
+        return failing("permissions", f"this user may neither publish nor pull: {reasons}", todo)
     todo = "check NATS_INBOX_PREFIX, NATS_JS_API_PREFIX and the user's permissions, and that the stream is there"
     return failing("permissions", reasons, todo)
 
@@ -209,7 +217,7 @@ def _check_stream(patient: Patient, settings: Settings, info: Info) -> Iterator[
     differences = _differences("stream", manifest, info.stream)
     yield differences
     state, limit = info.stream.state, info.stream.config.max_bytes or 0
-    text = f"{state.messages:,} messages, {state.bytes / 1e9:,.2f} GB"
+    text = f"{state.messages:,} messages, {state.bytes / 1e6:,.1f} MB"
     if limit > 0 and state.bytes > 0.9 * limit:
         todo = "raise maxBytes in gitops/nats, or the stream keeps less than its age"
         yield warning("stream", f"{text}, which is {state.bytes / limit:.0%} of its limit", todo)

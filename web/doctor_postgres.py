@@ -38,7 +38,8 @@ def check_postgres(settings: Settings) -> Iterator[Finding]:
     try:
         connection = psycopg.connect(conninfo(settings, "agent-comms-doctor"), autocommit=True)
     except psycopg.Error as error:
-        text, todo = str(in_words(error) or error), _how_to_connect(str(error))
+        text = str(in_words(error) or error).replace("connection is bad: ", "")
+        todo = _how_to_connect(text)
         if os.environ.get("DATABASE_URL"):
             yield failing("postgres", text, todo)
         else:

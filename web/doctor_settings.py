@@ -59,15 +59,19 @@ def check_expiry(settings: Settings) -> list[Finding]:
     """Look at until when the credentials for NATS are good."""
     found = []
     for name, at in expiries(settings).items():
-        left, variable = at - time.time(), name.upper()
-        todo = f"renew it and replace what {variable} holds; it is read anew at each connect"
-        if left <= 0:
-            found.append(failing("expiry", f"{variable} has ended {-left / DAY_S:.1f} days ago", todo))
-        elif left < SOON_S:
-            found.append(warning("expiry", f"{variable} ends in {left / DAY_S:.1f} days", todo))
-        else:
-            found.append(ok("expiry", f"{variable} is good for {left / DAY_S:,.0f} days"))
+        todo = f"renew it and replace what {name.upper()} holds; it is read anew at each connect"
+        found.append(until("expiry", name.upper(), at, todo))
     return found or [skipped("expiry", "no credential is set that ends some day")]
+
+
+def until(check: str, what: str, at: float, todo: str) -> Finding:
+    """Say how long something is good; `at` is its end, seconds since the Unix epoch."""
+    left = at - time.time()
+    if left <= 0:
+        return failing(check, f"{what} has ended {-left / DAY_S:.1f} days ago", todo)
+    if left < SOON_S:
+        return warning(check, f"{what} ends in {left / DAY_S:.1f} days", todo)
+    return ok(check, f"{what} is good for {left / DAY_S:,.0f} days")
 
 
 def check_disk(settings: Settings) -> list[Finding]:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -30,6 +31,7 @@ _TICK_S = 0.1
 # How often each process notes how it stands, for whichever of them is asked.
 _VITALS_S = 1.0
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_METRICS_NAME = "agent-comms-metrics-"
 # Descriptors beside those of live connections: pages, probes, servers, files.
 _OTHER_FILES = 500
 
@@ -129,8 +131,10 @@ def child_exit(_server: Arbiter, worker: Worker) -> None:
 
 
 def on_exit(_server: Arbiter) -> None:
-    """Remove what the processes have counted."""
-    shutil.rmtree(os.environ[_METRICS_FOLDER], ignore_errors=True)
+    """Remove what the processes have counted, unless somebody has said where to keep it."""
+    folder = Path(os.environ[_METRICS_FOLDER])
+    if folder.name.startswith(_METRICS_NAME):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _share_metrics() -> None:
@@ -141,7 +145,12 @@ def _share_metrics() -> None:
     if _METRICS_FOLDER not in os.environ:
         memory = "/dev/shm"  # noqa: S108  # the folder in it gets a name that nobody can guess
         parent = memory if os.access(memory, os.W_OK) else None
-        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix="agent-comms-metrics-", dir=parent)
+        try:
+            os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_NAME, dir=parent)
+        except OSError as error:
+            sys.exit(
+                f"agent-comms: TMPDIR: there is no folder that temporary files can be written to: {error.strerror}"
+            )
 
 
 def _check(*addresses: str) -> Settings:

@@ -51,6 +51,11 @@ class Link:
         """Whether the connection is up at this moment."""
         return self._connection is not None and self._connection.is_connected
 
+    @property
+    def server_certificate(self) -> bytes | None:
+        """The certificate that the server has shown, DER; None where there is none."""
+        return self._connection.server_certificate if self._connection else None
+
     def ping(self, timeout: float) -> None:
         """Ask the server for a sign of life.
 

@@ -247,7 +247,7 @@ def credentials(secured: Secured, user: User) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("user", "permissions", "seen"),
     [
-        (SYSTEM, "neither publish nor pull", {"stream": {"ok"}, "consumer": {"ok"}}),
+        (SYSTEM, "may make and inspect", {"stream": {"ok"}, "consumer": {"ok"}}),
         (JANGAR, "may pull messages", {"stream": {"skipped"}, "consumer": {"ok"}}),
         (WEB, "may publish as a person", {"stream": {"skipped"}, "consumer": {"skipped"}, "lag": {"skipped"}}),
         (AGENTS, "may publish for the namespace agents", {"stream": {"skipped"}, "consumer": {"skipped"}}),
@@ -263,6 +263,7 @@ def test_each_user_is_told_what_it_may_and_what_it_may_not_ask_is_no_failure(
     assert {check: states(found)[check] for check in seen} == seen
     assert states(found)["nats"] == {"ok"}
     assert "NATS_CA_FILE is good for" in text(found, "expiry")
+    assert "the NATS server's certificate is good for" in text(found, "expiry")
     # The consumer has nobody who pulls, which is a warning; nothing fails.
     assert code == 0
     seed = Path(environ["NATS_NKEY_SEED_FILE"]).read_text().strip()

@@ -32,7 +32,8 @@ def workers(web: WebServer) -> list[int]:
 def test_whichever_worker_is_asked_tells_of_all_and_one_that_dies_takes_nothing_with_it(
     start_web: StartWeb, database: str
 ) -> None:
-    web = start_web(DATABASE_URL=database, GUNICORN_CMD_ARGS="--workers 3")
+    # A quiet connection that is gone is noticed at the next beat.
+    web = start_web(DATABASE_URL=database, GUNICORN_CMD_ARGS="--workers 3", AGENT_COMMS_HEARTBEAT_SECONDS="1")
     wait_until(lambda: len(workers(web)) == 3, "three workers")
     with Writer(database) as writer, ExitStack() as ends:
         watchers = [ends.enter_context(Watcher(web.url, channel="general")) for _ in range(12)]
