@@ -1,5 +1,6 @@
 """Stores batches in Postgres, each key once, and keeps one bad item from costing its batch."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +8,14 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg import Connection, Cursor
-from psycopg.errors import UniqueViolation
+from psycopg.errors import LockNotAvailable, UniqueViolation
 
 from connectors.blame import Blame, blame, in_one_line, is_timeout
 from connectors.conninfo import with_defaults
 from connectors.copy import CopyTable, Row
 from connectors.suspects import Failure
 
+log = logging.getLogger(__name__)
 X = TypeVar("X")
 
 # A timeout speaks against an item only where the sample takes less than this share of its time.
@@ -37,6 +39,8 @@ class Destination(Generic[X]):
         table: where to.
         row: an item's values in the order of the table's columns; None for an item that needs no row.
         lock: a statement executed in the transaction before rows get their place.
+        free: a statement executed where the lock was not to be had in its time; `%(waited)s` is how long that was, in
+            seconds. It ends whoever holds the lock and stands still, and returns a row for each.
         within: called in the transaction with the cursor and the items that were new.
         reject: called in a transaction of its own with an item that can't be stored, and why, in one line.
         sample: an item that fits whenever the table, its triggers and the server are well. It is written and
@@ -48,6 +52,7 @@ class Destination(Generic[X]):
     table: CopyTable
     row: Callable[[X], Row | None]
     lock: bytes | None = None
+    free: bytes | None = None
     within: Callable[[Cursor[Any], Sequence[X]], None] | None = None
     reject: Callable[[Cursor[Any], X, str], None] | None = None
     sample: X | None = None
@@ -237,8 +242,28 @@ class Store(Generic[X]):
         return new
 
     def _take_lock(self, cursor: Cursor[Any]) -> None:
-        if self._destination.lock:
+        if not self._destination.lock:
+            return
+        began = time.monotonic()
+        try:
             cursor.execute(self._destination.lock)
+        except LockNotAvailable:
+            self._free_lock(time.monotonic() - began)
+            raise
+
+    def _free_lock(self, waited: float) -> None:
+        if not self._destination.free:
+            return
+        conninfo = with_defaults(self._destination.conninfo, f"agent-comms {self._destination.table.name[1]}")
+        try:
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                ended = connection.execute(self._destination.free, {"waited": waited}).rowcount
+        except psycopg.Error as error:
+            log.debug("postgres: the lock is not freed: %s", in_one_line(error))
+            return
+        if ended:
+            todo = "see whether a writer's process or network stands still"
+            log.warning("postgres: ended a writer that others waited for, %.0f s", waited, extra={"todo": todo})
 
     def _transaction(self, *, keep: bool = True) -> "_Transaction":
         if self._connection is None:

@@ -135,6 +135,7 @@ def messages(conninfo: str, redactor: Redactor) -> Destination[Ready | Duplicate
         table=MESSAGES,
         row=_row,
         lock=_statement("lock_seq"),
+        free=_statement("free_seq_lock"),
         within=_add_to_runs,
         reject=keep_refused,
         sample=ready(SAMPLE_MESSAGE),

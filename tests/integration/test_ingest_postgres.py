@@ -1,16 +1,21 @@
 """The ingest flow while Postgres, or the way to it, is in trouble: nothing lost, nothing twice, nobody blamed."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 import sql
 from connectors.embedded import EmbeddedPostgres
+from connectors.store import Store
+from flows.redact import Redactor
+from flows.storage import SAMPLE_MESSAGE, messages, ready
 from tests.disk import disk
 from tests.ingestion import (
     Ingest,
@@ -26,6 +31,7 @@ from tests.ingestion import (
 from tests.proxy import Proxy
 from tests.servers import PostgresServer, StreamHandle, fresh_database
 from tests.waiting import wait_until
+from tests.writers import Writer
 
 
 @pytest.fixture
@@ -162,3 +168,38 @@ def test_a_dead_letter_that_can_not_be_kept_stays_unacked_and_delays_no_other(
     assert ingest.rows("SELECT payload FROM workflow_comms.dead_letters") == [(b"also no JSON",)]
     administer(database, "DROP TRIGGER refuse ON workflow_comms.dead_letters")
     settles_whole(ingest, 100, letters=2)
+
+
+def test_a_writer_that_stands_still_within_a_copy_is_ended_by_those_who_wait(database: str, proxy: Proxy) -> None:
+    """No timeout of Postgres' counts while a COPY waits for its client; here others wait for less than in earnest."""
+    set_for(database, "lock_timeout = '300ms'")
+    with Writer(database) as writer:
+        batch = [ready(writer.message("hello", dedupe_key=uuid4().hex)) for _ in range(2_000)]
+    slow, other = (Store(messages(dsn, Redactor())) for dsn in (proxy.instead(database), database))
+    slow.store(batch[:1])
+    failed: list[BaseException] = []
+
+    def stand_still() -> None:
+        try:
+            slow.store(batch[1:])
+        except psycopg.OperationalError as error:
+            failed.append(error)
+
+    def is_stored() -> bool:
+        try:
+            return len(other.store([ready(SAMPLE_MESSAGE)]).new) == 1
+        except psycopg.errors.LockNotAvailable:
+            other.close()
+            return False
+
+    with closing(slow), closing(other), psycopg.connect(database, autocommit=True) as admin:
+        with proxy.slow(10_000):
+            standing = threading.Thread(target=stand_still)
+            standing.start()
+            copying = "SELECT FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event = 'ClientRead'"
+            wait_until(lambda: admin.execute(copying).fetchall(), "the COPY to wait for its client")
+            wait_until(is_stored, "the other to have its turn")
+        standing.join()
+        assert [type(error) for error in failed] == [psycopg.errors.AdminShutdown]
+        slow.close()
+        assert len(slow.store(batch).new) == len(batch) - 1
