@@ -80,6 +80,7 @@ _KNOWN = frozenset(
     {name for names in SPELLINGS.values() for name in names} | {*TOOL_SPELLINGS, *ATTRS_SPELLINGS, *ASIDES}
 )
 _ENVELOPES = ("message", "data")
+_SERVERS_ANSWER = "io.nats.jetstream."
 _MAX_ENVELOPES = 3
 
 _CONTAINERS = frozenset({dict, list})
@@ -117,9 +118,13 @@ def read_tolerantly(data: bytes) -> Claim:
     """Read a payload of any accepted spelling; the same claim as `read`'s where both can.
 
     Raises:
-        UnfitError: it is no JSON object.
+        UnfitError: it is no JSON object, or none that somebody has said.
     """
-    fields = _unwrap(_parse(data))
+    fields = _parse(data)
+    if str(fields.get("type")).startswith(_SERVERS_ANSWER):
+        # Nobody has said it: whoever may ask JetStream can have it answer on a subject of the stream.
+        raise UnfitError(Reason.NO_CONTENT, "The payload is an answer of JetStream's, not a message.")
+    fields = _unwrap(fields)
     claim = Claim(tool=_tool(fields))
     for field, spellings in SPELLINGS.items():
         setattr(claim, field, _first_text(fields, spellings, field in _PROSE))

@@ -15,7 +15,10 @@ from nats.js import JetStreamContext
 
 from connectors import authority, nkey
 from connectors.connection import NatsOptions, NatsUnavailable
+from connectors.delivery import JetStreamMessage
 from connectors.loopback import HOST
+from flows.dead_letter import DeadLetter
+from flows.normalize import normalize
 from flows.users import AGENTS, JANGAR, SYSTEM, USERS, WEB, User
 from tests.secured import DURABLE, INFO, NEXT, PERSON, RUN, STREAM, Client, Look, Secured, Traffic, clients
 from tests.waiting import wait_until
@@ -316,6 +319,17 @@ def test_what_the_controller_may_ask_neither_empties_nor_deletes_the_stream(serv
     assert (after["created"], after["config"]) == (before["created"], before["config"])
     assert after["state"]["messages"] >= before["state"]["messages"]
     assert after["state"]["consumer_count"] == 1
+
+
+def test_what_the_server_answers_the_controller_is_nobodys_message(server: Secured) -> None:
+    # The controller is inside the stream's account: an answer that it sends on there is stored, and said by nobody.
+    bodies = (b"", b"{}", b"not JSON", b'{"name": "agent-comms", "storage": "memory", "description": "I, a person"}')
+    with Client(server.options(SYSTEM)) as client:
+        for subject in SETTING_UP:
+            for body in bodies:
+                answer = client.run(client.connection.client.request(subject, body, timeout=10))
+                origin = JetStreamMessage(PERSON, answer.data, ACKS[0], b"")
+                assert isinstance(normalize(origin, 1_048_576), DeadLetter), answer.data
 
 
 @pytest.mark.parametrize(
