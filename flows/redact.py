@@ -103,6 +103,11 @@ PATTERNS = (
         r"[Bb](?<!\w[Bb])earer (?P<secret>(?=[A-Za-z._~+/-]{0,64}[0-9])[A-Za-z0-9._~+/-]{16,8192}=*)",
     ),
     _pattern(
+        "basic-auth",
+        "uthorization: Basic |uthorization: basic ",
+        r"[Aa]uthorization: [Bb]asic (?P<secret>[A-Za-z0-9+/]{4,4096}={0,2})",
+    ),
+    _pattern(
         "environment-secret",
         "PASSWORD=|PASSWD=|SECRET=|TOKEN=|API_KEY=|ACCESS_KEY=|PRIVATE_KEY=",
         r"\b[A-Z][A-Z0-9_]{0,60}?(?:PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|ACCESS_KEY|PRIVATE_KEY)="

@@ -37,6 +37,7 @@ CREDENTIALS = {
     PEM: "private-key",
     "postgresql://app:" + "s3cret@db.internal/app": "url-password",
     "Authorization: Bearer " + "abcdef0123456789": "bearer-token",
+    "Authorization: Basic " + "YWxhZGRpbjpvcGVuc2VzYW1l": "basic-auth",
     "AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY": "environment-secret",
 }
 
@@ -130,6 +131,7 @@ def test_other_names_keep_their_values(attrs: dict[str, Any]) -> None:
         "token = next(tokens)",
         "SUBSCRIBERS SANDBOX SOLID",
         "bearer of bad news, Bearer authentication",
+        "Basic authentication; authorization: none",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
