@@ -1,5 +1,6 @@
 """Each credential is exchanged while messages flow, as gitops/README.md says it is done: nothing is lost or refused."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,3 +129,18 @@ def test_a_command_that_does_not_trust_the_server_says_so_in_one_line(secured: S
     assert failure is not None
     assert str(failure).startswith("NATS_CA_FILE: NATS shows a certificate that is not trusted: ")
     assert "_ssl" not in str(failure)
+
+
+def test_what_a_stolen_seed_of_the_controller_changes_is_named_and_put_right(secured: Secured) -> None:
+    with Client(secured.options(SYSTEM)) as client, NatsConnection(secured.options(SYSTEM)) as controller:
+        name = topology.stream().stream_name
+        config = client.request(f"$JS.API.STREAM.INFO.{name}")["config"]
+        # A copy of everything to where the thief listens, and room for one message only.
+        config |= {"republish": {"src": ">", "dest": "_INBOX.x.>"}, "max_msgs": 1}
+        answer = client.request(f"$JS.API.STREAM.UPDATE.{name}", json.dumps(config).encode())
+        assert "error" not in answer
+        left = controller.run(bootstrap(controller.jetstream(), topology.manifests()))
+        assert {difference.field for difference in left} == {"maxMsgs", "republish"}
+        assert controller.run(bootstrap(controller.jetstream(), topology.manifests(), update=True)) == []
+        config = client.request(f"$JS.API.STREAM.INFO.{name}")["config"]
+        assert (config["max_msgs"], config.get("republish")) == (-1, None)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -159,6 +160,10 @@ def test_credentials_and_messages_outlive_a_restart(tmp_path: Path) -> None:
     with up(state, *options) as first:
         first.wait_until_ready()
         assert command(first, AGENTS, "publish", "--name", "by-hand", "before").returncode == 0
+        os.kill(first.pid_of("nats"), signal.SIGKILL)
+        first.wait_for_line(r"nats ended \(SIGKILL\)")
+        assert command(first, AGENTS, "publish", "--name", "by-hand", "between").returncode == 0
+        wait_until(lambda: first.said_by_hand() == ["before", "between"], "the flow to be back")
         environs = [env_of(first, user) for user in USERS]
         first.process.kill()
         first.process.wait()
@@ -166,7 +171,7 @@ def test_credentials_and_messages_outlive_a_restart(tmp_path: Path) -> None:
         second.wait_until_ready()
         assert [env_of(second, user) for user in USERS] == environs
         assert command(second, AGENTS, "publish", "--name", "by-hand", "after").returncode == 0
-        wait_until(lambda: second.said_by_hand() == ["before", "after"], "both rows")
+        wait_until(lambda: second.said_by_hand() == ["before", "between", "after"], "both rows")
 
 
 def test_credentials_that_are_none_are_one_clear_line(tmp_path: Path) -> None:
