@@ -7,12 +7,10 @@ the raw payload tells.
 
 import json
 import re
-import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, product
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,99 +19,8 @@ from msgspec import Struct
 
 from flows.dead_letter import DeadLetter
 from flows.message import Message
+from flows.patterns import PATTERNS, Pattern, PatternError, load_patterns
 from flows.settings import SettingError, Settings
-
-
-class PatternError(ValueError):
-    """A pattern file is wrong; the text is one line that names the file and the entry."""
-
-
-class Pattern(Struct, frozen=True):
-    """The shape of one kind of credential.
-
-    Attributes:
-        kind: goes into the marker, the count and `attrs.redacted`.
-        markers: substrings of which every match holds one; without, a text is searched no further.
-        regex: what is replaced is its group `secret`, or all of it.
-    """
-
-    kind: str
-    markers: tuple[str, ...]
-    regex: re.Pattern[str]
-
-
-def _pattern(kind: str, markers: str, regex: str) -> Pattern:
-    return Pattern(kind, tuple(markers.split("|")), re.compile(regex))
-
-
-# A token stands by itself: what runs on before or after it is another word.
-_END = r"(?![A-Za-z0-9_])"
-
-
-def _begin(letter: str) -> str:
-    """Return the beginning of a token; looking back before its first letter would have `re` stop everywhere.
-
-    A dash is part of many tokens: were they to begin after one, a row of beginnings would be read again from each.
-    """
-    return rf"{letter}(?<![A-Za-z0-9_-]{letter})"
-
-
-PATTERNS = (
-    _pattern("aws-access-key", "AKIA|ASIA", rf"{_begin('A')}(?:KIA|SIA)[A-Z2-7]{{16}}{_END}"),
-    _pattern("github-token", "ghp_|gho_|ghu_|ghs_|ghr_", rf"{_begin('g')}h[pousr]_[A-Za-z0-9]{{36,251}}{_END}"),
-    _pattern("github-token", "github_pat_", rf"{_begin('g')}ithub_pat_[A-Za-z0-9_]{{22,255}}{_END}"),
-    _pattern("gitlab-token", "glpat-|gldt-|glrt-", rf"{_begin('g')}l(?:pat|dt|rt)-[A-Za-z0-9_-]{{20,64}}{_END}"),
-    _pattern("anthropic-key", "sk-ant-", rf"{_begin('s')}k-ant-[A-Za-z0-9_-]{{20,200}}{_END}"),
-    _pattern(
-        "openai-key",
-        "sk-",
-        rf"{_begin('s')}k-(?:proj-|svcacct-|admin-)?(?=[A-Za-z_-]{{0,64}}[0-9])[A-Za-z0-9_-]{{32,220}}{_END}",
-    ),
-    _pattern("google-key", "AIza", rf"{_begin('A')}Iza[A-Za-z0-9_-]{{35}}(?![A-Za-z0-9_-])"),
-    _pattern("google-token", "ya29.", rf"{_begin('y')}a29\.[A-Za-z0-9_-]{{20,2048}}"),
-    _pattern("slack-token", "xox", rf"{_begin('x')}ox[abeoprs]-[A-Za-z0-9-]{{10,250}}{_END}"),
-    _pattern("slack-webhook", "hooks.slack.com/", r"hooks\.slack\.com/services/(?P<secret>[A-Za-z0-9/]{20,80})"),
-    _pattern("stripe-key", "sk_|rk_", rf"{_begin('[sr]')}k_(?:live|test)_[A-Za-z0-9]{{16,120}}{_END}"),
-    _pattern("huggingface-token", "hf_", rf"{_begin('h')}f_[A-Za-z0-9]{{30,60}}{_END}"),
-    _pattern("npm-token", "npm_", rf"{_begin('n')}pm_[A-Za-z0-9]{{36}}{_END}"),
-    _pattern("pypi-token", "pypi-Ag", rf"{_begin('p')}ypi-Ag[A-Za-z0-9_-]{{50,300}}{_END}"),
-    _pattern("sendgrid-key", "SG.", rf"{_begin('S')}G\.[A-Za-z0-9_-]{{16,32}}\.[A-Za-z0-9_-]{{16,64}}"),
-    _pattern("docker-token", "dckr_pat_", rf"{_begin('d')}ckr_pat_[A-Za-z0-9_-]{{20,40}}{_END}"),
-    _pattern("azure-key", "Key=", r"(?:Account|SharedAccess)Key=(?P<secret>[A-Za-z0-9+/]{40,100}={0,2})"),
-    _pattern("nats-seed", "SU|SA|SO|SC|SN", rf"{_begin('S')}[UAOCN][A-Z2-7]{{56}}{_END}"),
-    _pattern(
-        "jwt",
-        "eyJ",
-        rf"{_begin('e')}yJ[A-Za-z0-9_-]{{10,8192}}\.eyJ[A-Za-z0-9_-]{{10,65536}}\.[A-Za-z0-9_-]{{10,8192}}",
-    ),
-    _pattern(
-        "private-key",
-        "PRIVATE KEY-----",
-        r"-----BEGIN (?P<name>[A-Z0-9 ]{0,40}PRIVATE KEY)-----"
-        r"(?P<secret>(?:(?!-----)[\s\S]){16,32768})-----END (?P=name)-----",
-    ),
-    _pattern(
-        "url-password",
-        "://",
-        r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@'\"<>]{0,256}:(?P<secret>[^\s/@'\"<>]{1,256})@[^\s/@]",
-    ),
-    _pattern(
-        "bearer-token",
-        "Bearer |bearer ",
-        r"[Bb](?<!\w[Bb])earer (?P<secret>(?=[A-Za-z._~+/-]{0,64}[0-9])[A-Za-z0-9._~+/-]{16,8192}=*)",
-    ),
-    _pattern(
-        "basic-auth",
-        "uthorization: Basic |uthorization: basic ",
-        r"[Aa]uthorization: [Bb]asic (?P<secret>[A-Za-z0-9+/]{4,4096}={0,2})",
-    ),
-    _pattern(
-        "environment-secret",
-        "PASSWORD=|PASSWD=|SECRET=|TOKEN=|API_KEY=|ACCESS_KEY=|PRIVATE_KEY=",
-        r"\b[A-Z][A-Z0-9_]{0,60}?(?:PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|ACCESS_KEY|PRIVATE_KEY)="
-        r"(?P<quote>['\"]?)(?P<secret>(?=[A-Za-z_/+.-]{0,64}[0-9])[A-Za-z0-9_/+.~!@#%^&*-]{8,512}=*)(?P=quote)",
-    ),
-)
 
 # Keys whose value is a credential: the whole name, or its end, without punctuation and in lower case.
 SECRET_NAMES = (
@@ -381,34 +288,3 @@ def _mark(kind: str, found: set[str], match: "re.Match[str]") -> str:
         return f"[redacted:{kind}]"
     start, end = match.start("secret") - match.start(), match.end("secret") - match.start()
     return f"{whole[:start]}[redacted:{kind}]{whole[end:]}"
-
-
-class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
-    kind: str
-    regex: str
-
-
-def load_patterns(path: Path | None) -> list[Pattern]:
-    """Read a TOML file of `[[pattern]]` tables, each with `kind` and `regex`; no file, no patterns.
-
-    Raises:
-        PatternError: it can't be read, or an entry is wrong.
-    """
-    if path is None:
-        return []
-    try:
-        entries = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")).get("pattern", []), list[_Entry])
-    except OSError as error:
-        message = f"{path}: {error.strerror}"
-        raise PatternError(message) from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        message = f"{path}: {' '.join(str(error).split())}"
-        raise PatternError(message) from error
-    patterns = []
-    for entry in entries:
-        try:
-            patterns.append(Pattern(entry.kind, (), re.compile(entry.regex)))
-        except re.error as error:
-            message = f"{path}: pattern `{entry.kind}`: {error}"
-            raise PatternError(message) from error
-    return patterns

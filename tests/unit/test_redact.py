@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from flows.dead_letter import DeadLetter
 from flows.message import Message
 from flows.normalize import normalize
-from flows.redact import PATTERNS, TOGETHER_BYTES, PatternError, Redactor, load_patterns
+from flows.patterns import PATTERNS, PatternError, load_patterns
+from flows.redact import TOGETHER_BYTES, Redactor
 from tests.unit.deliveries import LIMIT, delivered
 
 STREAMS = Path(__file__).parents[3] / "shared" / "data" / "codex"
