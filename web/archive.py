@@ -17,6 +17,7 @@ from flows.message import CHANNEL_RUN, Event
 from web.queries import PAGE_BYTES, Place, Reader, make_event, read_events
 from web.search import FIRST, LAST, Bound, Found, find, named
 from web.selection import Direction, Selection
+from web.sight import current
 from web.terms import Match, matches
 
 # A page that isn't complete in so many seconds is given as far as it is.
@@ -138,6 +139,7 @@ class Archive:
 
     def _places(self, selection: Selection, between: tuple[Bound, Bound], limit: int) -> tuple[int, Place | None]:
         """Return how many of the last so many messages there are, and the place of the first of them."""
+        selection = selection.within(current())
         query = selection.places_query("before")
         if query is None or selection.is_sifted or selection.general:
             found = self._reader.ask(
@@ -154,6 +156,7 @@ class Archive:
     def _read(
         self, direction: Direction, selection: Selection, between: tuple[Bound, Bound], limit: int, patience: float
     ) -> Excerpt:
+        selection = selection.within(current())
         query = None if selection.is_sifted else selection.messages_query(direction)
         if query:
             return self._reader.ask(

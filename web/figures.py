@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 import sql
 from flows import backlog
 from web.pool import Connection, Pool
+from web.sight import EVERYTHING, seeing
 
 
 class Standing(Struct, frozen=True):
@@ -82,7 +83,8 @@ class Figures:
         """
         # Old figures would pass for new ones.
         self._standing = None
-        self._standing = self._pool.ask(self._count)
+        with seeing(EVERYTHING):
+            self._standing = self._pool.ask(self._count)
 
     def collect(self) -> Iterator[Metric]:
         """Yield what was counted last."""

@@ -15,8 +15,10 @@ from psycopg import Connection
 
 import sql
 from flows.message import Event
+from web.pool import show, take_role
 from web.queries import PAGE_BYTES, newest_seq, tail
 from web.segment import Block, parts, segments
+from web.sight import EVERYTHING
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ class Indexer:
             try:
                 with psycopg.connect(self._conninfo, autocommit=True) as connection:
                     connection.execute(SESSION)
+                    take_role(connection)
+                    show(connection, EVERYTHING)
                     backoff = LEAST_BACKOFF_S
                     self._work(connection)
             except psycopg.errors.InsufficientPrivilege as error:
@@ -110,7 +114,7 @@ class Indexer:
         if not self._warned:
             self._warned = True
             words = " ".join(str(error).split())
-            todo = "grant the web to write workflow_comms.search_*, or search grows slow"
+            todo = "run `agent-comms migrate`, which grants it, or search grows slow"
             log.warning("indexer: %s; %s", words, todo, extra={"todo": todo})
 
     def _breathe(self) -> None:

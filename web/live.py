@@ -24,6 +24,7 @@ from web.mailbox import Mailbox
 from web.metrics import SUBSCRIBERS
 from web.pool import Connection
 from web.queries import Key, Scope, newest_seq, read_runs, tail
+from web.sight import EVERYTHING, Sight
 from web.watchers import Watchers
 
 log = logging.getLogger(__name__)
@@ -133,10 +134,10 @@ class Hub:
             self._farewells.discard(farewell)
 
     @contextmanager
-    def mailbox(self, on_cut: Callable[[], None]) -> Iterator[Mailbox]:
-        """Open a mailbox for one connection, which ends with the context."""
+    def mailbox(self, on_cut: Callable[[], None], sight: Sight) -> Iterator[Mailbox]:
+        """Open a mailbox for one connection, whose client may read so much; it ends with the context."""
         self.start()
-        mailbox = Mailbox(on_cut)
+        mailbox = Mailbox(on_cut, sight)
         self._watchers.add(mailbox)
         SUBSCRIBERS.inc()
         try:
@@ -174,6 +175,8 @@ class Hub:
             backoff = min(2 * backoff, MOST_BACKOFF_S)
 
     def _begin(self, connection: Connection) -> None:
+        # What is handed out to whom is decided by the mailboxes.
+        connection.see(EVERYTHING)
         connection.execute(f"LISTEN {CHANNEL}; LISTEN {RUNS_CHANNEL}")
         newest = newest_seq(connection)
         # Smaller than what was handed out: the database is another one than before.

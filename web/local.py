@@ -15,6 +15,7 @@ from web.archive import Archive
 from web.queries import Reader, Scope
 from web.selection import Selection
 from web.shelf import Wanted, tell_behind
+from web.sight import EVERYTHING, look
 
 # Nobody waits at a page here.
 PATIENCE_S = 5.0
@@ -36,6 +37,8 @@ class Local:
         stale_after = timedelta(minutes=settings.agent_comms_stale_minutes)
         # Asked first, since a pool would try for long what can't be reached.
         psycopg.connect(self._conninfo).close()
+        # Whoever has a database's address reads what its user may.
+        look(EVERYTHING)
         self._reader = Reader(self._conninfo, stale_after)
         self._archive = Archive(self._reader)
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from web.frame import Chunk
 from web.metrics import CUT
+from web.sight import Sight
 
 MAX_ITEMS = 1_000
 MAX_BYTES = 1024 * 1024
@@ -42,6 +43,7 @@ class Mailbox:
 
     Args:
         on_cut: ends the connection, though its writer is stuck in a write.
+        sight: what its client may read; nothing else is to be put into it.
     """
 
     __slots__ = (
@@ -57,9 +59,11 @@ class Mailbox:
         "_touched",
         "_waiting",
         "_wake",
+        "sight",
     )
 
-    def __init__(self, on_cut: Callable[[], None]) -> None:
+    def __init__(self, on_cut: Callable[[], None], sight: Sight) -> None:
+        self.sight = sight
         self._on_cut = on_cut
         self._lock = threading.Lock()
         self._wake = threading.Event()

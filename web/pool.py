@@ -1,4 +1,4 @@
-"""The web's connections to Postgres: they only read, in UTC, and not for long."""
+"""The web's connections to Postgres: they only read, in UTC, not for long, and no more than whoever asks may see."""
 
 import threading
 import time
@@ -10,6 +10,7 @@ from psycopg.waiting import Ready
 from psycopg_pool import ConnectionPool
 
 from web.metrics import QUERY
+from web.sight import Sight, current
 
 T = TypeVar("T")
 
@@ -29,16 +30,30 @@ SESSION = b"""
     SET enable_seqscan = off;
     SET jit = off
 """
+# The owner of the tables would see everything and could do anything. Where this is not possible, the user is a member
+# who can do no more, or the roles are not there yet.
+ROLE = b"""
+    SELECT set_config('role', rolname, false)
+    FROM pg_roles
+    WHERE rolname = 'agent_comms_web'
+      AND has_schema_privilege(oid, to_regnamespace('workflow_comms')::oid, 'USAGE')
+      AND pg_has_role(oid, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)
+"""
+NOT_APART = (
+    "readers can't be kept apart: the database's user sees every row, and is no member of agent_comms_web; run"
+    " `agent-comms migrate`, which says what is missing"
+)
 
 
 class Connection(psycopg.Connection[Any]):
     """Waits for an answer only so long, however Postgres fails; and knows when it was last seen to work."""
 
     worked_at = 0.0
+    _sight: Sight | None = None
 
     @classmethod
     def open(cls, conninfo: str) -> Self:
-        """Connect, outside of transactions, and set what every connection of the web keeps to."""
+        """Connect, outside of transactions, and set what every connection of the web keeps to; nothing is seen yet."""
         connection = cls.connect(conninfo, autocommit=True)
         try:
             begin_session(connection)
@@ -46,6 +61,14 @@ class Connection(psycopg.Connection[Any]):
             connection.close()
             raise
         return connection
+
+    def see(self, sight: Sight) -> None:
+        """Have Postgres show the rows of some namespaces, and no others, from here on; outside of transactions."""
+        if sight != self._sight:
+            # Whether it was set isn't known where this fails.
+            self._sight = None
+            show(self, sight)
+            self._sight = sight
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """Wait for an answer.
@@ -70,9 +93,33 @@ class Connection(psycopg.Connection[Any]):
             return answer
 
 
-def begin_session(connection: Connection) -> None:
+def begin_session(connection: psycopg.Connection[Any]) -> None:
     """Set what every connection of the web keeps to."""
     connection.execute(SESSION)
+    take_role(connection)
+
+
+def take_role(connection: psycopg.Connection[Any]) -> None:
+    """Have no more rights than the web needs, for the rest of a session."""
+    connection.execute(ROLE)
+
+
+def show(connection: psycopg.Connection[Any], sight: Sight) -> None:
+    """Have Postgres show the rows of some namespaces, and no others, for the rest of a session."""
+    connection.execute(
+        "SELECT set_config('agent_comms.namespaces', %s::text[]::text, false)", [[*sight.namespaces]], prepare=True
+    )
+
+
+def check_apart(connection: psycopg.Connection[Any]) -> None:
+    """Make sure that a session's user sees no other rows than it is to.
+
+    Raises:
+        psycopg.OperationalError: it does.
+    """
+    row = connection.execute("SELECT row_security_active('workflow_comms.agent_messages')").fetchone()
+    if row != (True,):
+        raise psycopg.OperationalError(NOT_APART)
 
 
 class Pool:
@@ -81,9 +128,11 @@ class Pool:
     Args:
         conninfo: any libpq connection string.
         size: at most so many.
+        apart: whether those who ask see different rows; a user of the database who sees all is not connected as, then.
     """
 
-    def __init__(self, conninfo: str, size: int = SIZE) -> None:
+    def __init__(self, conninfo: str, size: int = SIZE, *, apart: bool = False) -> None:
+        self._apart = apart
         self._opening = threading.Lock()
         self._pool = ConnectionPool(
             conninfo,
@@ -94,14 +143,14 @@ class Pool:
             # Soon given up, since the next question tries anew; the pool's own pauses grow to minutes.
             reconnect_timeout=RECONNECT_S,
             open=False,
-            configure=begin_session,
+            configure=self._begin,
             check=_check,
             kwargs={"autocommit": True},
             name="agent-comms-web",
         )
 
     def ask(self, question: Callable[[Connection], T]) -> T:
-        """Lend a connection to a question and return its answer.
+        """Lend a connection to a question and return its answer; it sees what is in sight here (see `web.sight`).
 
         Raises:
             psycopg.OperationalError: Postgres doesn't answer.
@@ -113,6 +162,7 @@ class Pool:
         began, outcome = time.monotonic(), "error"
         try:
             with self._pool.connection() as connection:
+                connection.see(current())
                 answer = question(connection)
                 connection.worked_at = time.monotonic()
             outcome = "ok"
@@ -123,6 +173,11 @@ class Pool:
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+    def _begin(self, connection: Connection) -> None:
+        begin_session(connection)
+        if self._apart:
+            check_apart(connection)
 
 
 def _check(connection: Connection) -> None:

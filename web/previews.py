@@ -9,6 +9,7 @@ from psycopg import Connection
 
 import sql
 from web.queries import read_object
+from web.sight import current
 
 # Of a payload, without its credentials like everything that is stored.
 PREVIEW_BYTES = 1_024
@@ -75,6 +76,8 @@ def previews(
         "before_at": at,
         "before_seq": seq,
         "before_id": identity,
+        # Postgres shows no other; told so, it finds them sooner.
+        "namespace": current().sole,
         "limit": limit,
         "preview": PREVIEW_BYTES,
     }

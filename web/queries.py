@@ -19,6 +19,7 @@ from psycopg import Connection, Cursor
 import sql
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
 from web.pool import Pool
+from web.sight import NOTHING, Sight, current
 
 Place = tuple[datetime, int]
 Key = tuple[str, str]
@@ -27,6 +28,9 @@ Key = tuple[str, str]
 PAGE_BYTES = 4 * 1024 * 1024
 # As many runs of one name are told apart.
 NAMESAKES = 20
+# Of somebody who reads some namespaces each is asked for its runs, if they are no more; of more, all runs are looked
+# through for theirs.
+FEW_NAMESPACES = 8
 # So many messages of everybody are looked through for those of one run, before its own index is.
 NEAR = 2_000
 # And no more of its messages are read from there at once: the index has them in another order.
@@ -50,6 +54,8 @@ class Scope(Struct, frozen=True):
     kinds: tuple[str, ...] = ()
     # For those who watch a run: what the general channel says under its name as well (see `touches`).
     general: bool = False
+    # For those who may not see all: what of the rest they may.
+    sight: Sight | None = None
 
     @property
     def key(self) -> Key | None:
@@ -57,6 +63,12 @@ class Scope(Struct, frozen=True):
         if self.workflow_namespace is None or self.workflow_uid is None:
             return None
         return self.workflow_namespace, self.workflow_uid
+
+    def within(self, sight: Sight) -> "Scope":
+        """Return what of it whoever has this sight may see; those who see the same of it have equal ones."""
+        if self.workflow_namespace in sight or sight.is_everything:
+            return self
+        return replace(self, sight=NOTHING if self.workflow_namespace is not None else sight)
 
     def touches(self, event: Event) -> bool:
         """Whether an event is in the general channel and in the scope, unless its run's own channel says it too."""
@@ -71,6 +83,7 @@ class Scope(Struct, frozen=True):
             and (self.agent_id is None or self.agent_id == event.agent_id)
             and (not self.kinds or event.kind in self.kinds)
             and (self.workflow_name is None or self.workflow_name == event.workflow_name)
+            and (self.sight is None or event.workflow_namespace in self.sight)
         )
 
 
@@ -120,11 +133,12 @@ class Reader:
     Args:
         conninfo: any libpq connection string.
         stale_after: a running run that has been silent for so long is stale.
+        apart: whether those who ask see different rows (see `web.pool.Pool`).
     """
 
-    def __init__(self, conninfo: str, stale_after: timedelta) -> None:
+    def __init__(self, conninfo: str, stale_after: timedelta, *, apart: bool = False) -> None:
         self._stale_after = stale_after
-        self._pool = Pool(conninfo)
+        self._pool = Pool(conninfo, apart=apart)
 
     def close(self) -> None:
         """Close the connections."""
@@ -158,6 +172,29 @@ class Reader:
             before: only those after this place in the list: last activity, namespace, uid.
             limit: at most so many.
         """
+
+        def part(namespace: str | None) -> list[RunRow]:
+            return self._list(
+                namespace=namespace, state=state, agent=agent, q=q, since=since, until=until, before=before, limit=limit
+            )
+
+        namespaces = current().namespaces
+        if namespace is not None or current().is_everything or len(namespaces) > FEW_NAMESPACES:
+            return part(namespace)
+        return sorted((run for one in namespaces for run in part(one)), key=_activity)[:limit]
+
+    def _list(
+        self,
+        *,
+        namespace: str | None,
+        state: str | None,
+        agent: str | None,
+        q: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        before: tuple[datetime, str, str] | None,
+        limit: int,
+    ) -> list[RunRow]:
         at, at_namespace, at_uid = before or (None, None, None)
         ends: list[datetime | str] = [since or "-infinity", until or "infinity"]
         silent_since = datetime.now(UTC) - self._stale_after
@@ -194,8 +231,8 @@ class Reader:
 
         None instead of the runs where more than `limit` messages would have to be looked at.
         """
-        rows = self._rows("runs_touched_since", seq=seq, limit=limit)
-        if sum(count for *_, count in rows) >= limit:
+        *rows, (*_, count) = self._rows("runs_touched_since", seq=seq, limit=limit)
+        if count >= limit:
             return None, self.head()
         return [(namespace, uid) for namespace, uid, _, _ in rows], max((last for _, _, last, _ in rows), default=seq)
 
@@ -323,12 +360,18 @@ def read_runs(connection: Connection, query: str, stale_after: timedelta, argume
 def _filter(scope: Scope) -> dict[str, object]:
     return {
         "channel": scope.channel,
-        "namespace": scope.workflow_namespace,
+        # Postgres shows no other; told so, it finds them sooner.
+        "namespace": scope.workflow_namespace or current().sole,
         "uid": scope.workflow_uid,
         "name": scope.workflow_name,
         "agent": scope.agent_id,
         "kinds": [*scope.kinds] or None,
     }
+
+
+def _activity(run: RunRow) -> tuple[float, str, str]:
+    """Return by what runs are listed: the newest activity first."""
+    return -(run.last_at.timestamp() if run.last_at else 0.0), run.workflow_namespace, run.workflow_uid
 
 
 def _forms(words: str) -> dict[str, str | None]:

@@ -10,7 +10,8 @@ hold something that comes before its end.
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -256,6 +257,8 @@ class _Search:
 
     def _is_time_up(self, at: datetime) -> bool:
         # Not without a step, or whoever goes on from here would never get further.
+        if self._selection.namespaces:
+            at = self._vaguely(at)
         begin = self._begin[0]
         if time.monotonic() < self._deadline or (isinstance(begin, datetime) and not self._is_before(begin, at)):
             return False
@@ -265,6 +268,16 @@ class _Search:
         if isinstance(looked_at[0], datetime) and not self._is_before(looked_at[0], at):
             self._edge = (looked_at[0], looked_at[1])
         return True
+
+    def _vaguely(self, at: datetime) -> datetime:
+        """Return a time a little behind one, in the direction of the search.
+
+        Blocks hold what everybody says: where exactly one begins is not for who sees only a part of it.
+        """
+        minute = at.replace(second=0, microsecond=0)
+        with suppress(OverflowError):
+            return minute + timedelta(minutes=1) if self._backwards and minute != at else minute
+        return at
 
     def _is_before(self, one: datetime, other: datetime) -> bool:
         return one > other if self._backwards else one < other

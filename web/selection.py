@@ -9,6 +9,7 @@ from msgspec import Struct
 from flows.message import CHANNEL_GENERAL
 from web.grams import names_of_place, slots_of_name, slots_of_term
 from web.queries import Scope
+from web.sight import Sight
 from web.terms import patterns
 
 # Slots: a message fits whose block has all the slots of at least one list of each clause.
@@ -29,6 +30,7 @@ class Selection(Struct, frozen=True):
         terms: what it must hold (see `web.terms`).
         since: said then or later.
         until: said earlier.
+        namespaces: of these alone, where there are any and the scope names none.
     """
 
     scope: Scope
@@ -39,6 +41,16 @@ class Selection(Struct, frozen=True):
     terms: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    namespaces: tuple[str, ...] = ()
+
+    def within(self, sight: Sight) -> "Selection":
+        """Return the same for somebody who sees some namespaces only.
+
+        Postgres shows them no others (see `web.pool`); this is how those are found soon.
+        """
+        if sight.is_everything or self.scope.workflow_namespace is not None:
+            return self
+        return msgspec.structs.replace(self, namespaces=sight.namespaces)
 
     @property
     def channels(self) -> list[str]:
@@ -73,7 +85,7 @@ class Selection(Struct, frozen=True):
             "channels": self.channels,
             "channel": self.scope.channel,
             "general": self.general,
-            "namespace": self.scope.workflow_namespace,
+            "namespace": self.scope.workflow_namespace or (self.namespaces[0] if len(self.namespaces) == 1 else None),
             "uid": self.scope.workflow_uid,
             "name": self.scope.workflow_name,
             "agent": self.scope.agent_id,
@@ -87,7 +99,8 @@ class Selection(Struct, frozen=True):
     def clauses(self) -> list[Clause]:
         """Return what the blocks must have that hold what is wanted."""
         agent, kinds = self.scope.agent_id, self.scope.kinds
-        places = [self._place(channel) for channel in self.channels]
+        namespaces = self.namespaces or (self.scope.workflow_namespace,)
+        places = [self._place(channel, namespace) for channel in self.channels for namespace in namespaces]
         clauses = [[[*slots_of_name(*names_of_place(*place, agent=agent))] for place in places]]
         if kinds:
             named = [names_of_place(*place, kind=kind) for place in places for kind in kinds]
@@ -103,13 +116,13 @@ class Selection(Struct, frozen=True):
 
     @property
     def _is_all_general(self) -> bool:
-        return self.channels == [CHANNEL_GENERAL] and self.scope.workflow_namespace is None
+        unnamed = self.scope.workflow_namespace is None and not self.namespaces
+        return self.channels == [CHANNEL_GENERAL] and unnamed
 
-    def _place(self, channel: str) -> list[str]:
-        scope = self.scope
+    def _place(self, channel: str, namespace: str | None) -> list[str]:
         place = [channel]
-        if scope.workflow_namespace is not None:
-            place.append(scope.workflow_namespace)
-            if scope.workflow_uid is not None:
-                place.append(scope.workflow_uid)
+        if namespace is not None:
+            place.append(namespace)
+            if self.scope.workflow_uid is not None:
+                place.append(self.scope.workflow_uid)
         return place

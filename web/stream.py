@@ -21,6 +21,7 @@ from web.mailbox import Express, Mailbox
 from web.metrics import note_delay
 from web.peer import Peer
 from web.queries import Scope
+from web.sight import current
 
 # Whoever watches the list of runs and is so many messages behind is told to load it again.
 RUNS_BEHIND = 5_000
@@ -32,6 +33,9 @@ AGAIN_S = 1.0
 FRESH_S = 1.0
 # Postgres may be busy; one that has given a stream no answer for so long is away.
 BUSY_S = 5.0
+
+
+SIGNED_OUT = "The sign-in or the token is good no longer."
 
 
 class Pace(Struct, frozen=True):
@@ -101,7 +105,9 @@ class Stream(ABC):
         self._pace = pace
         self._form = form
         self._mailbox: Mailbox | None = None
+        self._sight = current()
         self._ended = False
+        self._signed_out = False
         self._stale = False
         self._failing_since: float | None = None
 
@@ -126,7 +132,7 @@ class Stream(ABC):
     def frames(self, peer: Peer) -> Iterator[bytes]:
         """Return the stream's bytes, save those that it sends to the peer past its reader."""
         deadline = self._pace.deadline()
-        with self.hub.mailbox(peer.cut) as mailbox:
+        with self.hub.mailbox(peer.cut, self._sight) as mailbox:
             self._mailbox = mailbox
             if self._ended:
                 mailbox.end()
@@ -156,6 +162,8 @@ class Stream(ABC):
                 if time.monotonic() >= commented + self._pace.beat:
                     yield self._form.beat()
                     commented = time.monotonic()
+            if self._signed_out:
+                yield self._form.control("signed-out", self.cursor, {"reason": SIGNED_OUT})
             yield self._form.retry(*(RETRY_AFTER_DRAIN_S if self.hub.draining else RETRY_S))
 
     def end(self) -> None:
@@ -163,6 +171,11 @@ class Stream(ABC):
         self._ended = True
         if self._mailbox is not None:
             self._mailbox.end()
+
+    def sign_out(self) -> None:
+        """End the stream and say why: nobody knows any longer who is at its other end."""
+        self._signed_out = True
+        self.end()
 
     def settle(self) -> int | None:
         """Return the cursor that the stream really begins after, None where it begins anew.

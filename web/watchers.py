@@ -8,6 +8,7 @@ from web.frame import Chunk, Item, message_item, run_item
 from web.mailbox import Mailbox
 from web.metrics import note_delay
 from web.queries import Key, RunRow, Scope
+from web.sight import Sight
 
 
 class Watchers:
@@ -64,7 +65,8 @@ class Watchers:
                 mailbox.end()
 
     def watch(self, mailbox: Mailbox, scope: Scope) -> None:
-        """Put the messages of a scope into a mailbox, which need not wait for its run any longer."""
+        """Put the messages of a scope that its client may read into a mailbox, which waits for its run no longer."""
+        scope = scope.within(mailbox.sight)
         with self._lock:
             self._stop_awaiting(mailbox)
             if mailbox not in self._by_scope.setdefault(scope, set()):
@@ -119,12 +121,13 @@ class Watchers:
         """Put runs, as they are at a cursor, where they are watched."""
         items = [(run.workflow_namespace, run_item(run, seq)) for run in runs]
         with self._lock:
-            chunks: dict[str | None, Chunk | None] = {}
+            chunks: dict[tuple[str | None, Sight], Chunk | None] = {}
             for mailbox, namespace in self._of_runs.items():
-                if namespace not in chunks:
-                    wanted = [item for its, item in items if namespace in (None, its)]
-                    chunks[namespace] = Chunk(wanted) if wanted else None
-                if chunk := chunks[namespace]:
+                kind = namespace, mailbox.sight
+                if kind not in chunks:
+                    wanted = [item for its, item in items if namespace in (None, its) and its in mailbox.sight]
+                    chunks[kind] = Chunk(wanted) if wanted else None
+                if chunk := chunks[kind]:
                     mailbox.put(chunk)
 
     def _candidates(self, event: Event) -> Iterator[Scope]:
@@ -138,7 +141,7 @@ class Watchers:
             return
         for name in {event.run_id, event.workflow_uid, event.workflow_name}:
             for mailbox, namespace in self._awaiting.get(name or "", {}).items():
-                if namespace in (None, event.workflow_namespace):
+                if namespace in (None, event.workflow_namespace) and event.workflow_namespace in mailbox.sight:
                     mailbox.lapse()
 
     def _stop_awaiting(self, mailbox: Mailbox) -> None:

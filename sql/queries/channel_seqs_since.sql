@@ -1,6 +1,2 @@
--- The next places in a channel after a live cursor; read from the index alone.
-SELECT seq
-FROM workflow_comms.agent_messages
-WHERE channel = %(channel)s::text AND seq > %(seq)s::bigint
-ORDER BY seq
-LIMIT %(limit)s::bigint
+-- The next places in a channel after a live cursor, whoever spoke there; read from the index alone.
+SELECT * FROM workflow_comms.seqs_after(%(channel)s::text, %(seq)s::bigint, %(limit)s::bigint)

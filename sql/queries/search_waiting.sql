@@ -1,20 +1,2 @@
--- The newest messages that aren't indexed yet, after a live cursor: so many rows at most, and so many bytes.
-SELECT seq
-FROM (
-    SELECT seq, sum(octet_length(content)) OVER (ORDER BY seq DESC) AS total
-    FROM (
-        (
-            SELECT seq, content FROM workflow_comms.agent_messages
-            WHERE channel = 'run' AND seq > %(upto)s::bigint ORDER BY seq DESC LIMIT %(limit)s::bigint
-        )
-        UNION ALL
-        (
-            SELECT seq, content FROM workflow_comms.agent_messages
-            WHERE channel = 'general' AND seq > %(upto)s::bigint ORDER BY seq DESC LIMIT %(limit)s::bigint
-        )
-        ORDER BY seq DESC
-        LIMIT %(limit)s::bigint
-    ) AS waiting
-) AS summed
-WHERE total < %(max_bytes)s::bigint
-ORDER BY seq
+-- The newest places that aren't indexed yet, after a live cursor: so many at most, and so many bytes of what was said there.
+SELECT * FROM workflow_comms.newest_seqs_after(%(upto)s::bigint, %(limit)s::bigint, %(max_bytes)s::bigint)

@@ -17,6 +17,7 @@ from web.history import History
 from web.live import Hub
 from web.peer import Peer
 from web.queries import Reader, Scope
+from web.sight import EVERYTHING
 from web.stream import MessageStream, Pace, Start
 
 PACE = Pace(heartbeat=10, lifetime=30)
@@ -103,7 +104,7 @@ def test_what_is_committed_and_handed_out_after_history_was_read_comes_once(
         writer.say("between")
         wait_until(lambda: (hub.head or 0) >= reader.head())
 
-    with hub.mailbox(on_cut=lambda: None) as other, Listener(hub, reader, Start(None)) as listener:
+    with hub.mailbox(on_cut=lambda: None, sight=EVERYTHING) as other, Listener(hub, reader, Start(None)) as listener:
         # Somebody else watches, or the tailer would hand out nothing.
         hub.watch(other, RUN)
         reader.interrupt = say_and_wait_until_it_is_handed_out

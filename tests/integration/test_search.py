@@ -420,7 +420,7 @@ def test_a_web_that_may_not_write_the_index_says_so_once(
         try:
             indexer = Indexer(psycopg.conninfo.make_conninfo(database, user="only_reads", password="x"))
             indexer.start()
-            wait_until(lambda: "grant the web to write" in caplog.text, "a warning")
+            wait_until(lambda: "which grants it" in caplog.text, "a warning")
             # It tries again, and says no more.
             time.sleep(0.3)
             indexer.close()

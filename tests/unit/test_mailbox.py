@@ -9,11 +9,12 @@ from tests.waiting import wait_until
 from web import mailbox
 from web.frame import Chunk
 from web.mailbox import Mailbox
+from web.sight import EVERYTHING
 
 
 @pytest.fixture
 def box() -> Mailbox:
-    return Mailbox(on_cut=lambda: None)
+    return Mailbox(on_cut=lambda: None, sight=EVERYTHING)
 
 
 def chunk(seq: int, size: int = 1) -> Chunk:
@@ -102,7 +103,7 @@ def test_one_that_is_full_forgets_and_lapses(box: Mailbox) -> None:
 
 def test_one_that_takes_nothing_while_full_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = threading.Event()
-    box = Mailbox(cut.set)
+    box = Mailbox(cut.set, EVERYTHING)
     monkeypatch.setattr(mailbox, "PATIENCE_S", -1.0)
     for seq in range(10):
         box.put(chunk(seq, mailbox.MAX_BYTES // 4))

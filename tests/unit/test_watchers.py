@@ -9,6 +9,7 @@ from flows.message import Event
 from tests.unit.events import event
 from web.mailbox import Mailbox
 from web.queries import Scope
+from web.sight import EVERYTHING
 from web.watchers import Watchers
 
 RUN = Scope(workflow_namespace="agents", workflow_uid="u")
@@ -27,7 +28,7 @@ class Room:
         self._watchers = Watchers()
 
     def join(self, *scopes: Scope) -> Mailbox:
-        box = Mailbox(on_cut=lambda: None)
+        box = Mailbox(on_cut=lambda: None, sight=EVERYTHING)
         self._watchers.add(box)
         for scope in scopes:
             self._watchers.watch(box, scope)

@@ -1,0 +1,335 @@
+"""Each program as its own role of the database: it can do all of its work, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql as psql
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import InsufficientPrivilege
+
+from connectors.embedded import EmbeddedPostgres
+from flows.roles import grant
+from tests.artifacts import Archive, Stored, completion, live
+from tests.asking import ask, contents, refused
+from tests.ingestion import Ingest
+from tests.readers import Readers, StartGuarded
+from tests.servers import FAST, PostgresServer, StreamHandle
+from tests.sidecar import talk
+from tests.waiting import wait_until
+from tests.webserver import StartWeb
+from tests.writers import Writer
+
+API = "/api/agents"
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "web.cli"]
+PASSWORD = "secret-of-a-test"
+LINES = "\n".join(talk(2)).encode()
+WHOLE = [message.content for message in live(LINES, "run-1", ends=True)]
+
+# Who can log in, as an operator makes them.
+LOGINS: dict[str, LiteralString] = {
+    "web": "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE agent_comms_web",
+    "ingest": "CREATE ROLE {} LOGIN PASSWORD {} BYPASSRLS IN ROLE agent_comms_ingest",
+    "backfill": "CREATE ROLE {} LOGIN PASSWORD {} BYPASSRLS IN ROLE agent_comms_backfill",
+    "nobody": "CREATE ROLE {} LOGIN PASSWORD {}",
+}
+
+As = Callable[[str], str]
+
+
+@pytest.fixture
+def login(postgres_server: PostgresServer, database: str) -> Iterator[As]:
+    """Return the address of the database as the user of a program: `login("web")`."""
+    made = []
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
+
+        def make(program: str) -> str:
+            user = f"{program}_of_{make_conninfo(database).rpartition('dbname=')[2].partition(' ')[0]}"
+            if user not in made:
+                statement = psql.SQL(LOGINS[program]).format(psql.Identifier(user), psql.Literal(PASSWORD))
+                connection.execute(statement)
+                made.append(user)
+            return make_conninfo(database, user=user, password=PASSWORD)
+
+        yield make
+        for user in made:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [user])
+            connection.execute(psql.SQL("DROP ROLE {}").format(psql.Identifier(user)))
+
+
+READS_MESSAGES = "SELECT * FROM workflow_comms.agent_messages"
+WRITES_MESSAGES = "UPDATE workflow_comms.agent_messages SET content = 'x'"
+EVERYBODY: list[LiteralString] = [
+    WRITES_MESSAGES,
+    "DELETE FROM workflow_comms.agent_messages",
+    "TRUNCATE workflow_comms.agent_messages",
+    "DROP TABLE workflow_comms.agent_messages",
+    "ALTER TABLE workflow_comms.agent_messages DISABLE ROW LEVEL SECURITY",
+    "DROP POLICY readers ON workflow_comms.agent_messages",
+    "CREATE TABLE workflow_comms.x ()",
+    "CREATE FUNCTION workflow_comms.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "DELETE FROM workflow_comms.runs",
+    "DELETE FROM workflow_comms.dead_letters",
+    "UPDATE workflow_comms.dead_letters SET payload = ''",
+    "UPDATE workflow_comms.dead_letters SET replayed_at = now()",
+    "DELETE FROM workflow_comms.reconcile_queue",
+    "INSERT INTO workflow_comms.migrations (version, name, checksum) VALUES (99, 'x', 'x')",
+    "INSERT INTO workflow_comms.pruned (channel, seq) VALUES ('run', 1)",
+    "SELECT * FROM workflow_comms.audit_log",
+    "UPDATE workflow_comms.audit_log SET who = 'x'",
+    "DELETE FROM workflow_comms.audit_log",
+    "TRUNCATE workflow_comms.audit_log",
+    "SELECT workflow_comms.grant_roles()",
+    "SET ROLE agent_comms",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "CREATE ROLE x",
+    "CREATE SCHEMA x",
+]
+MUST_FAIL: dict[str, list[LiteralString]] = {
+    "web": [
+        *EVERYBODY,
+        "INSERT INTO workflow_comms.agent_messages SELECT * FROM workflow_comms.agent_messages",
+        "COPY workflow_comms.agent_messages (id) FROM STDIN",
+        "INSERT INTO workflow_comms.dead_letters (subject, payload, reason, detail, dedupe_key)"
+        " VALUES ('', '', '', '', '')",
+        "UPDATE workflow_comms.runs SET messages = 0",
+        "UPDATE workflow_comms.runs SET workflow_namespace = 'x'",
+        "UPDATE workflow_comms.reconcile_queue SET workflow_namespace = 'x'",
+        "SELECT * FROM workflow_comms.artifacts",
+        "INSERT INTO workflow_comms.audit_log (at, how, action) VALUES ('2000-01-01', 'x', 'x')",
+        "INSERT INTO workflow_comms.audit_log (database_user, how, action) VALUES ('x', 'x', 'x')",
+    ],
+    "ingest": [
+        *EVERYBODY,
+        "SELECT * FROM workflow_comms.reconcile_queue",
+        "SELECT * FROM workflow_comms.artifacts",
+        "SELECT * FROM workflow_comms.search_blocks",
+        "SELECT payload FROM workflow_comms.reconcile_queue",
+    ],
+    "backfill": [*EVERYBODY, "SELECT * FROM workflow_comms.search_blocks", "DELETE FROM workflow_comms.artifacts"],
+    "nobody": [
+        *EVERYBODY,
+        READS_MESSAGES,
+        "SELECT * FROM workflow_comms.runs",
+        "SELECT workflow_comms.newest_seq()",
+        "SELECT * FROM workflow_comms.seqs_after('run', 0, 9)",
+    ],
+}
+
+
+def _run(connection: psycopg.Connection, statement: LiteralString) -> None:
+    if statement.endswith("FROM STDIN"):
+        with connection.cursor().copy(statement):
+            pass
+    else:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("program", MUST_FAIL)
+def test_it_can_do_nothing_else(login: As, program: str) -> None:
+    with psycopg.connect(login(program), autocommit=True) as connection:
+        for statement in MUST_FAIL[program]:
+            with pytest.raises(InsufficientPrivilege):
+                _run(connection, statement)
+        ours = "SELECT {} FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
+        owned = f"SELECT count(*) FROM pg_class WHERE relowner IN ({ours.format('oid')})"
+        assert connection.execute(owned.encode()).fetchone() == (0,)
+        special = ours.format("bool_or(rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)")
+        assert connection.execute(special.encode()).fetchone() == (False,)
+
+
+def test_the_web_sees_what_it_asks_for_and_nothing_where_it_asks_for_nothing(login: As, database: str) -> None:
+    with Writer(database) as writer:
+        for namespace in ("a", "b", "*", "", "{a}"):
+            writer.say("x", workflow_namespace=namespace)
+    with psycopg.connect(login("web"), autocommit=True) as connection:
+
+        def seen(namespaces: str | None) -> set[str]:
+            if namespaces is not None:
+                connection.execute("SELECT set_config('agent_comms.namespaces', %s, false)", [namespaces])
+            return {
+                name
+                for table in ("agent_messages", "runs")
+                for (name,) in connection.execute(
+                    psql.SQL("SELECT workflow_namespace FROM workflow_comms.{}").format(psql.Identifier(table))
+                )
+            }
+
+        assert seen(None) == seen("") == seen("{}") == set()
+        assert seen("{a}") == {"a"}
+        assert seen("{a,b}") == {"a", "b"}
+        assert seen('{""}') == {""}
+        assert seen("{NULL}") == set()
+        assert seen("{*}") == {"a", "b", "*", "", "{a}"}
+        connection.execute("RESET agent_comms.namespaces")
+        assert seen(None) == set()
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            seen("a")
+        connection.execute("SET agent_comms.namespaces = '{a}'")
+        # A row of another's can't be made either.
+        for namespace in ("b", "c"):
+            with pytest.raises(InsufficientPrivilege, match="row-level security"):
+                connection.execute(
+                    "INSERT INTO workflow_comms.runs (workflow_namespace, workflow_uid, workflow_name)"
+                    " VALUES (%s, 'y', 'y')",
+                    [namespace],
+                )
+
+
+def test_the_flow_stores_as_its_role(stream: StreamHandle, login: As, database: str, tmp_path: Path) -> None:
+    with Ingest(stream, login("ingest"), tmp_path / "ingest.log") as flow:
+        subject = "workflow.agents.run.run.agent.planner.message"
+        for number in (1, 1, 2):
+            stream.publish(subject, json.dumps({"message_id": str(number), "content": f"x{number}"}).encode())
+        stream.publish(subject, b"not JSON")
+        stream.publish(subject, b"not JSON")
+        flow.wait_until_drained()
+        # A second time, by the way for duplicates.
+        stream.create_consumer_anew()
+        flow.wait_until_drained()
+        assert flow.stop() == 0
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM workflow_comms.agent_messages").fetchone() == (2,)
+        assert connection.execute("SELECT messages FROM workflow_comms.runs").fetchone() == (2,)
+        letters = connection.execute("SELECT DISTINCT workflow_namespace FROM workflow_comms.dead_letters").fetchall()
+        assert letters == [("agents",)]
+
+
+def test_backfill_and_reconciliation_work_as_their_role(
+    start_web: StartWeb, login: As, archive: Archive, stored: Stored, database: str
+) -> None:
+    payload = completion("run-1", [archive.add("run-1", LINES)])
+    archive.complete(payload)
+    archive.complete(completion("run-2", [archive.add("run-2", LINES)]))
+
+    def command(*words: str) -> None:
+        environ = {"PATH": os.environ["PATH"], "DATABASE_URL": login("backfill")}
+        done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, env=environ, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr
+
+    with Writer(database) as writer:
+        writer.say("hello", run="run-1")
+    web = start_web(DATABASE_URL=login("web"))
+    body = json.dumps(payload)
+    response, _ = _post(web.port, f"{API}/runs/run-1/complete", body)
+    assert response == 202
+    command("reconcile", str(archive.folder))
+    assert stored.ask("SELECT state FROM workflow_comms.reconcile_queue") == [("done",)]
+    command("backfill", str(archive.folder))
+    assert stored.contents("run-2") == WHOLE
+
+
+def _post(port: int, path: str, body: str) -> tuple[int, bytes]:
+    from http.client import HTTPConnection
+
+    from connectors.loopback import HOST
+
+    connection = HTTPConnection(HOST, port, timeout=10)
+    connection.request("POST", path, body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    answer = response.status, response.read()
+    connection.close()
+    return answer
+
+
+def test_the_web_works_as_its_role(start_guarded: StartGuarded, login: As, readers: Readers, database: str) -> None:
+    web = start_guarded(DATABASE_URL=login("web"))
+    alice = readers.add("alice", "agents", rights=("read", "speak", "operate"))
+    wait_until(lambda: json.loads(ask(web, "/readyz")[1])["checks"]["readers"]["state"] == "ok")
+    assert json.loads(ask(web, "/readyz")[1])["checks"]["migrations"]["state"] == "ok"
+    with Writer(database) as writer:
+        for _ in range(3):
+            writer.say(*(f"number {number}" for number in range(1_000)))
+    with psycopg.connect(database) as connection:
+
+        def indexed() -> bool:
+            row = connection.execute("SELECT count(*) FROM workflow_comms.search_segments").fetchone()
+            connection.rollback()
+            return row is not None and row[0] > 0
+
+        wait_until(indexed)
+    page = json.loads(ask(web, f"{API}/messages?q=number+77&limit=5", headers=alice)[1])
+    assert len(contents(page)) == 5
+    assert "grants it" not in web.log()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server without any role of ours, on which somebody owns a database and may create no role."""
+    with EmbeddedPostgres(tmp_path / "postgres", settings=FAST) as server:
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(psql.SQL("CREATE ROLE owner LOGIN PASSWORD {}").format(psql.Literal(PASSWORD)))
+            connection.execute("CREATE DATABASE comms OWNER owner")
+        yield server
+
+
+def test_an_owner_who_may_create_no_role_is_told_what_to_have_run(
+    bare: EmbeddedPostgres, start_guarded: StartGuarded, readers: Readers
+) -> None:
+    owner = make_conninfo(bare.dsn("comms"), user="owner", password=PASSWORD)
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": owner}
+
+    def migrate() -> "subprocess.CompletedProcess[str]":
+        words = [*COMMAND, "migrate"]
+        return subprocess.run(words, capture_output=True, text=True, env=environ, cwd=ROOT, check=True)
+
+    told = migrate()
+    statements = [line for line in told.stdout.splitlines() if line.endswith(";")]
+    assert statements == [
+        "CREATE ROLE agent_comms_web NOLOGIN;",
+        "CREATE ROLE agent_comms_ingest NOLOGIN;",
+        "CREATE ROLE agent_comms_backfill NOLOGIN;",
+        "GRANT agent_comms_web TO owner;",
+    ]
+    assert "somebody who may runs this" in told.stderr
+    alice = readers.add("alice", "a")
+    with Writer(owner) as writer:
+        writer.say("ours", workflow_namespace="a")
+        writer.say("theirs", workflow_namespace="b")
+    # Nobody is shown what may be another's.
+    web = start_guarded(DATABASE_URL=owner)
+    assert refused(ask(web, f"{API}/messages?q=s", headers=alice))["status"] == 503
+    checks = json.loads(ask(web, "/readyz")[1])["checks"]
+    assert checks["readers"]["error"].startswith("readers can't be kept apart: ")
+    with psycopg.connect(bare.dsn("comms"), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+    assert migrate().stderr == ""
+    assert grant(owner) == []
+
+    def readable() -> bool:
+        return ask(web, f"{API}/messages?q=s", headers=alice)[0].status == 200
+
+    wait_until(readable)
+    assert contents(json.loads(ask(web, f"{API}/messages?q=s", headers=alice)[1])) == ["ours"]
+
+
+def test_an_owner_who_may_create_roles_needs_nobody(
+    bare: EmbeddedPostgres, start_guarded: StartGuarded, readers: Readers
+) -> None:
+    with psycopg.connect(bare.dsn(), autocommit=True) as connection:
+        connection.execute("ALTER ROLE owner CREATEROLE")
+    owner = make_conninfo(bare.dsn("comms"), user="owner", password=PASSWORD)
+    told = subprocess.run(
+        [*COMMAND, "migrate"],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": owner},
+        cwd=ROOT,
+        check=True,
+    )
+    assert told.stderr == ""
+    with Writer(owner) as writer:
+        writer.say("ours", workflow_namespace="a")
+        writer.say("theirs", workflow_namespace="b")
+    alice = readers.add("alice", "a")
+    web = start_guarded(DATABASE_URL=owner)
+    assert contents(json.loads(ask(web, f"{API}/messages?q=s", headers=alice)[1])) == ["ours"]
