@@ -61,16 +61,24 @@ class Crowd:
         url: the web's.
         number: how many.
         window: how many bytes the kernel takes for one that doesn't read; by default many.
+        header: a line of each request.
         parameters: of the query.
     """
 
-    def __init__(self, url: str, number: int, *, window: int | None = None, **parameters: object) -> None:
+    def __init__(
+        self, url: str, number: int, *, window: int | None = None, header: str = "", **parameters: object
+    ) -> None:
         _allow_many_files()
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
         self._address = (parts.hostname, parts.port)
-        self._request = f"GET {EVENTS}?{urlencode(parameters)} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+        head = [
+            f"GET {EVENTS}?{urlencode(parameters)} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            *([header] if header else []),
+        ]
+        self._request = ("\r\n".join(head) + "\r\n\r\n").encode()
         self._selector = selectors.EpollSelector()
         self.members: list[Member] = []
         for _ in range(number):

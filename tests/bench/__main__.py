@@ -16,7 +16,20 @@ from typing import Any
 import click
 
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
-from tests.bench import fanout, ingest, live, memory, prune, queries, redaction, scaling, sidecar, stages, watching
+from tests.bench import (
+    fanout,
+    ingest,
+    live,
+    memory,
+    prune,
+    queries,
+    readers,
+    redaction,
+    scaling,
+    sidecar,
+    stages,
+    watching,
+)
 from tests.bench.bench import Bench
 from tests.bench.figure import Results, as_json, show
 from tests.bench.machine import describe
@@ -35,6 +48,7 @@ PARTS: dict[str, Callable[[Bench], Results]] = {
     "prune": prune.measure,
     "queries": queries.measure,
     "watching": watching.measure,
+    "readers": readers.measure,
 }
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,6 +14,7 @@ import psycopg
 from connectors.embedded import EmbeddedPostgres
 from tests.bench.bench import Bench
 from tests.bench.figure import Figure, Results
+from tests.bench.usage import cpu_seconds
 from tests.crowd import Crowd
 from tests.servers import fresh_database
 from tests.webserver import WebServer
@@ -53,23 +55,34 @@ def measure(bench: Bench) -> Results:
     }
 
 
-def fan_out(server: EmbeddedPostgres, folder: Path, clients: int, rate: int, seconds: float) -> FanOut:
-    """Have a crowd watch one run while messages are stored at a steady rate."""
+def fan_out(
+    server: EmbeddedPostgres,
+    folder: Path,
+    clients: int,
+    rate: int,
+    seconds: float,
+    settings: Mapping[str, str] | None = None,
+    header: str = "",
+) -> FanOut:
+    """Have a crowd watch one run while messages are stored at a steady rate; `header` says who they are."""
     number = round(rate * seconds)
-    with fresh_database(server) as database, WebServer(folder / "web-fanout", {"DATABASE_URL": database}) as web:
+    with (
+        fresh_database(server) as database,
+        WebServer(folder / "web-fanout", {"DATABASE_URL": database, **(settings or {})}) as web,
+    ):
         with Writer(database) as writer:
             _speak(writer, rate, 1)
         ours, theirs = multiprocessing.Pipe()
         watching = multiprocessing.get_context("spawn").Process(
-            target=_watch, args=(theirs, web.url, clients, number + WARM_UP + 1), daemon=True
+            target=_watch, args=(theirs, web.url, clients, number + WARM_UP + 1, header), daemon=True
         )
         watching.start()
         assert ours.recv() == "watching"
         with Writer(database) as writer:
             _speak(writer, rate, WARM_UP)
-            before, began = web.metric("process_cpu_seconds_total"), time.monotonic()
+            before, began = cpu_seconds(web.pid), time.monotonic()
             _speak(writer, rate, number)
-            cpu = (web.metric("process_cpu_seconds_total") - before) / (time.monotonic() - began)
+            cpu = (cpu_seconds(web.pid) - before) / (time.monotonic() - began)
         took, seen, crowd_cpu = ours.recv()
         watching.join()
         with psycopg.connect(database) as connection:
@@ -98,8 +111,8 @@ def _speak(writer: Writer, rate: int, number: int) -> None:
         writer.say(str(time.time_ns()), run=RUN)
 
 
-def _watch(pipe: Connection, url: str, clients: int, number: int) -> None:
-    with Crowd(url, clients, runId=RUN) as crowd:
+def _watch(pipe: Connection, url: str, clients: int, number: int, header: str) -> None:
+    with Crowd(url, clients, header=header, runId=RUN) as crowd:
         deadline = time.monotonic() + PATIENCE_S
         # Each has had its first comment, so that it is watching.
         assert crowd.read_until(lambda: all(member.heard for member in crowd.members), PATIENCE_S)

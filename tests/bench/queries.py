@@ -98,13 +98,19 @@ def percentiles(took: list[float]) -> tuple[float, float]:
 
 
 class Client:
-    """One client of a web, whose connection stays open."""
+    """One client of a web, whose connection stays open.
 
-    def __init__(self, web: WebServer) -> None:
+    Args:
+        web: whom it asks.
+        headers: what says who it is.
+    """
+
+    def __init__(self, web: WebServer, headers: dict[str, str] | None = None) -> None:
         self._connection = HTTPConnection(HOST, web.port, timeout=60)
+        self._headers = headers or {}
 
     def get(self, path: str) -> Any:
-        self._connection.request("GET", path)
+        self._connection.request("GET", path, headers=self._headers)
         response = self._connection.getresponse()
         body = response.read()
         assert response.status == 200, body
@@ -113,7 +119,7 @@ class Client:
     def took(self, path: str) -> float:
         """Return milliseconds."""
         began = time.perf_counter()
-        self._connection.request("GET", path)
+        self._connection.request("GET", path, headers=self._headers)
         with closing(self._connection.getresponse()) as response:
             body = response.read()
         took = time.perf_counter() - began
