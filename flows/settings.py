@@ -76,15 +76,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_host: Annotated[str, setting("Web: the address to listen on.")] = "127.0.0.1"
     agent_comms_port: Annotated[Port, setting("Web: the port to listen on.")] = 8080
     agent_comms_auth: Annotated[
-        Auth, setting("Web: who may read; so far only `none`, and only while bound to loopback.")
+        Auth,
+        setting(
+            "Web: who may read: `none` asks nobody and takes a loopback address, `token` and `proxy` take"
+            " AGENT_COMMS_READERS_FILE."
+        ),
     ] = "none"
     agent_comms_readers_file: Annotated[
         Path | None,
-        setting("Web: who may read what, TOML; with AGENT_COMMS_AUTH `token` or `proxy`, which are to come."),
+        setting("Web: who may read what, TOML: `[[reader]]` of `agent-comms token`, `[[group]]` for a proxy's groups."),
     ] = None
     agent_comms_proxy_addresses: Annotated[
-        str, setting("Web: from where identity headers are believed, with AGENT_COMMS_AUTH `proxy`, which is to come.")
+        str,
+        setting(
+            "Web: from where X-Forwarded-User, -Groups and -For are believed: addresses and networks, separated by"
+            " commas, and `unix`."
+        ),
     ] = ""
+    agent_comms_cookie_key: Annotated[
+        Annotated[str, Meta(min_length=16)] | None,
+        setting(
+            "Web: goes into the signature of sign-in cookies, the same in every process; without it whoever can read"
+            " AGENT_COMMS_READERS_FILE could sign one.",
+            secret=True,
+        ),
+    ] = None
+    agent_comms_session_hours: Annotated[Count, setting("Web: how long a sign-in lasts, in hours.")] = 12
+    agent_comms_hosts: Annotated[
+        str,
+        setting(
+            "Web: the host names that it answers to, separated by commas; by default any, with AGENT_COMMS_AUTH `none`"
+            " loopback's and names without a dot."
+        ),
+    ] = ""
+    agent_comms_posts_per_minute: Annotated[
+        Count, setting("Web: how many messages one reader may say in a minute, to one process.")
+    ] = 300
     agent_comms_metrics_host: Annotated[
         str, setting("Metrics: the address to listen on; `0.0.0.0` where a scraper comes from elsewhere.")
     ] = "127.0.0.1"

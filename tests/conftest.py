@@ -4,6 +4,8 @@ pytest_plugins = [
     "tests.servers",
     "tests.ingestion",
     "tests.webserver",
+    "tests.sight",
+    "tests.readers",
     "tests.nginx",
     "tests.artifacts",
     "tests.bucket",

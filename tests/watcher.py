@@ -4,7 +4,7 @@ import json
 import random
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any, NamedTuple, Self
@@ -34,18 +34,27 @@ class Watcher:
         url: the web's.
         path: the stream's.
         last_id: sent as `Last-Event-ID`.
+        headers: sent as well.
         parameters: of the query.
     """
 
-    def __init__(self, url: str, path: str = EVENTS, *, last_id: str | None = None, **parameters: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        path: str = EVENTS,
+        *,
+        last_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self.last_id = last_id
         self.comments = 0
         self.retries: list[int] = []
         self._connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
-        headers = {"Last-Event-ID": last_id} if last_id is not None else {}
-        self._connection.request("GET", f"{path}?{urlencode(parameters)}", headers=headers)
+        sent = {**(headers or {}), **({"Last-Event-ID": last_id} if last_id is not None else {})}
+        self._connection.request("GET", f"{path}?{urlencode(parameters)}", headers=sent)
         assert isinstance(self._connection.sock, socket.socket)
         self.socket = self._connection.sock
         self.response: HTTPResponse = self._connection.getresponse()
@@ -103,6 +112,15 @@ class Watcher:
             assert not line.startswith("data"), line
             self.comments += line.startswith(":")
             if self.comments >= count:
+                return
+
+    def skip_to_comments(self, count: int, without: str) -> None:
+        """Wait until so many more comments have come, with no line among them that begins so."""
+        before = self.comments
+        for line in self._lines:
+            assert not line.startswith(without), line
+            self.comments += line.startswith(":")
+            if self.comments - before >= count:
                 return
 
     def rest(self) -> list[Seen]:

@@ -33,14 +33,32 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.nats import nats_options
     from flows.redact import redactor_of
     from flows.settings import Settings
-    from web import api, headers, health, intake, metrics, openapi, pages, problems, reading, sockets, writing
+    from web import (
+        api,
+        door,
+        headers,
+        health,
+        hosts,
+        intake,
+        metrics,
+        openapi,
+        pages,
+        problems,
+        reading,
+        signin,
+        sockets,
+        writing,
+    )
     from web.access import check_access
     from web.archive import Archive
+    from web.audit import Audit
     from web.completions import Completions
+    from web.door import Door
     from web.figures import Figures
     from web.gate import Gate
     from web.history import History
     from web.indexer import Indexer
+    from web.limits import Limit
     from web.link import Link
     from web.live import Hub
     from web.pool import Pool
@@ -53,30 +71,39 @@ def create_app(settings: Settings | None = None) -> Flask:
     stale_after = timedelta(minutes=settings.agent_comms_stale_minutes)
     link = Link(nats_options(settings, "agent-comms-web"))
 
+    # Those who are asked who they are see different rows.
+    apart = settings.agent_comms_auth != "none"
+
     app = Flask(__name__)
-    app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after)
+    app.extensions["door"] = Door(settings)
+    app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after, apart=apart)
     app.extensions["archive"] = Archive(reader)
     app.extensions["indexer"] = Indexer(conninfo(settings, "agent-comms-index"))
     app.extensions["history"] = History(reader)
     app.extensions["hub"] = hub = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["gate"] = Gate(settings.agent_comms_live_connections)
     app.extensions["link"] = link
+    app.extensions["writers"] = writers = Pool(conninfo(settings, "agent-comms-write"), WRITERS, apart=apart)
+    app.extensions["audit"] = audit = Audit(writers)
+    often = Limit(settings.agent_comms_posts_per_minute, "You say too much at once. Come again later.")
     app.extensions["speech"] = Speech(
-        link, reader, settings.nats_subject_prefix, settings.agent_comms_max_message_bytes
+        link, reader, settings.nats_subject_prefix, settings.agent_comms_max_message_bytes, often, audit
     )
-    completions = Completions(Pool(conninfo(settings, "agent-comms-write"), WRITERS), reader, redactor_of(settings))
-    app.extensions["completions"] = completions
+    app.extensions["completions"] = Completions(writers, reader, redactor_of(settings))
     app.extensions["figures"] = figures = Figures(conninfo(settings, "agent-comms-metrics"), stale_after)
     app.extensions["expiries"] = Expiries(settings, lambda: link.server_certificate)
     app.extensions["count"] = health.Check("figures", figures.count)
-    app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub)
+    app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub, apart=apart)
     app.extensions["pace"] = Pace(
         heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
     )
     metrics.install(app)
     problems.install(app)
+    hosts.install(app, settings)
+    door.install(app)
     intake.install(app)
-    headers.install(app)
+    signin.install(app, settings)
+    headers.install(app, settings)
     sockets.install(
         app,
         heartbeat=settings.agent_comms_heartbeat_seconds,
@@ -89,5 +116,5 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def close_app(app: Flask) -> None:
     """End the application's streams and close its connections."""
-    for name in ("hub", "indexer", "link", "completions", "figures", "reader"):
+    for name in ("door", "hub", "indexer", "link", "writers", "figures", "reader"):
         app.extensions[name].close()

@@ -1,18 +1,20 @@
 """The API's live half: messages and runs as server-sent events."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import cast
 
 from flask import Blueprint, Response, current_app, request
 
 from flows.message import CHANNEL_RUN
 from web import parameters
+from web.door import door, visit
 from web.frame import SSE, SSE_WITH_HTML
 from web.gate import Gate
 from web.history import UNANSWERED, History
 from web.live import Hub
 from web.peer import Peer
+from web.rights import needs
 from web.stream import MessageStream, Pace, RunStream, Start, Stream
 
 bp = Blueprint("api", __name__, url_prefix="/api/agents")
@@ -25,6 +27,7 @@ _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @bp.get("/events")
+@needs("read")
 def events() -> Response:
     """Stream the messages of a run or of the general channel: the newest of what was said, then what is being said."""
     parameters.only(*SCOPE, "include", "limit", "lastEventId", "html")
@@ -37,6 +40,7 @@ def events() -> Response:
 
 
 @bp.get("/runs/events")
+@needs("read")
 def run_events() -> Response:
     """Stream the runs that change, each with its fragment of the list."""
     parameters.only("workflowNamespace", "lastEventId")
@@ -47,14 +51,13 @@ def run_events() -> Response:
 def _answer(stream: Callable[[Start], Stream]) -> Response:
     if request.method == "HEAD":
         return _response(_start(), iter(()))
-    leave = cast("Gate", current_app.extensions["gate"]).enter()
-    try:
+    with ExitStack() as inside:
+        inside.callback(cast("Gate", current_app.extensions["gate"]).enter())
         start = _start()
-        response = _response(start, Peer(request.environ).stream(stream(start).frames))
-    except BaseException:
-        leave()
-        raise
-    response.call_on_close(leave)
+        begun = stream(start)
+        inside.callback(door().watch(visit(), lambda over: begun.sign_out() if over else begun.end()))
+        response = _response(start, Peer(request.environ).stream(begun.frames))
+        response.call_on_close(inside.pop_all().close)
     return response
 
 

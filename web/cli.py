@@ -16,6 +16,7 @@ from web.read import read
 from web.reconcile import reconcile
 from web.run import run as run_command
 from web.runs import runs
+from web.token import token
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,6 +37,7 @@ main.add_command(reconcile)
 main.add_command(dead_letters)
 main.add_command(doctor)
 main.add_command(runs)
+main.add_command(token)
 
 
 @main.command(short_help="Run everything on this machine.")
@@ -59,10 +61,14 @@ def up(context: click.Context, state: Path, port: int | None, *, sample: bool, s
 
 @main.command(short_help="Bring the schema up to date.")
 def migrate() -> None:
-    """Bring the schema up to date; safe to run twice, and from several places at once."""
+    """Bring the schema up to date and grant the programs' roles; safe to run twice, and from several places at once.
+
+    What the database's user may not do for itself is printed as SQL.
+    """
     import sql
     from connectors.migrations import Migrator
     from flows.database import conninfo
+    from flows.roles import grant
     from flows.settings import Settings
 
     settings = Settings.from_env()
@@ -72,6 +78,13 @@ def migrate() -> None:
     )
     if not applied:
         click.echo("the schema is up to date")
+    left = grant(conninfo(settings, "agent-comms-migrate"))
+    if left:
+        click.echo(
+            "the roles of the programs are not complete; somebody who may runs this, then migrate again:", err=True
+        )
+        for statement in left:
+            click.echo(statement)
 
 
 @main.command(short_help="Create or check the stream and its consumer.")
@@ -125,6 +138,7 @@ def prune(*, days: int | None, batch: int, rest: float, from_start: bool, dry_ru
     from datetime import UTC, datetime, timedelta
 
     from flows.database import conninfo
+    from flows.deeds import note_deed
     from flows.retention import Pruned, prunable
     from flows.retention import prune as run
     from flows.settings import Settings
@@ -145,6 +159,8 @@ def prune(*, days: int | None, batch: int, rest: float, from_start: bool, dry_ru
         click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters would go")
         return
     gone = run(database, before, batch, rest, progress, from_start=from_start)
+    if gone.messages or gone.dead_letters:
+        note_deed(database, "pruned", before=before, messages=gone.messages, dead_letters=gone.dead_letters)
     click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters deleted")
 
 

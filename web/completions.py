@@ -13,9 +13,11 @@ import sql
 from flows.completion import Completion, CompletionError, complete, read_completion
 from flows.redact import Redactor
 from flows.text import TooDeepError, storable_json
+from web.door import check_namespace
 from web.pool import Pool
 from web.problems import Problem
 from web.queries import Reader
+from web.sight import current
 
 # In place of a run's name where the caller knows none, as in subjects.
 ABSENT = "-"
@@ -72,12 +74,10 @@ class Completions:
             field = str(error).partition(":")[0]
             message = f"{error}."
             raise Problem(message, field) from error
+        # Before anything is said of runs elsewhere.
+        check_namespace(current(), completion.workflow_namespace, "metadata")
         self._check_name(run, completion)
         return self._pool.ask(lambda connection: _queue(connection, completion, payload, self._redactor))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.close()
 
     def _fill_in(self, payload: dict[str, Any], run: str | None, namespace: str | None) -> None:
         """Name the run in the payload as the address does, where the payload doesn't."""
@@ -93,6 +93,8 @@ class Completions:
             own = [metadata["name"], metadata["uid"]]
         if run is not None and run not in own and not (payload.get("run_id") or payload.get("runId")):
             payload["run_id"] = run
+        if namespace is None and not current().is_everything:
+            namespace = current().home
         if namespace and not (metadata.get("namespace") or payload.get("workflowNamespace")):
             metadata["namespace"] = namespace
 

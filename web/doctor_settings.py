@@ -16,6 +16,7 @@ from flows.expiry import expiries
 from flows.nats import nats_options
 from flows.redact import redactor_of
 from flows.settings import SettingError, Settings
+from web.access import check_access
 from web.finding import Finding, failing, ok, skipped, warning
 
 DAY_S = 86_400
@@ -23,7 +24,7 @@ SOON_S = 14 * DAY_S
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 # What Kubernetes puts into every container for a Service whose name begins like ours, and what tests are told.
 _NOT_OURS = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$|^AGENT_COMMS_REQUIRE_")
-_SECRET_FILES = ("nats_creds_file", "nats_nkey_seed_file", "nats_key_file")
+_SECRET_FILES = ("nats_creds_file", "nats_nkey_seed_file", "nats_key_file", "agent_comms_readers_file")
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
@@ -33,6 +34,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings | None, list[Fin
         nats_options(settings, "agent-comms-doctor")
         conninfo(settings, "agent-comms-doctor")
         redactor_of(settings)
+        check_access(settings)
     except SettingError as error:
         return None, [failing("settings", str(error), "correct this variable; `agent-comms settings` lists all")]
     names = [field.name.upper() for field in msgspec.structs.fields(Settings)]
@@ -51,7 +53,7 @@ def _unknown(environ: Mapping[str, str], names: list[str]) -> Iterator[Finding]:
 def _open_files(settings: Settings) -> Iterator[Finding]:
     for name in _SECRET_FILES:
         path = getattr(settings, name)
-        if path is not None and path.stat().st_mode & stat.S_IROTH:
+        if path is not None and path.exists() and path.stat().st_mode & stat.S_IROTH:
             yield warning("settings", f"{name.upper()}: {path} can be read by everybody", f"chmod o-r {path}")
 
 

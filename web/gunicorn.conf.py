@@ -68,6 +68,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         extensions["hub"].start()
         extensions["indexer"].start()
         extensions["link"].start()
+        extensions["door"].start()
         gevent.spawn(self._drain_in_time, extensions["hub"])
         gevent.spawn(self._note_vitals)
         super().run()

@@ -17,7 +17,8 @@ from web.figures import Figures
 from web.link import Link
 from web.live import Hub
 from web.metrics import CONNECTED_TO, QUEUED, exposition
-from web.pool import Connection
+from web.pool import Connection, check_apart
+from web.rights import needs
 
 bp = Blueprint("health", __name__)
 # All checks together; whoever asks gets an answer within 2 s.
@@ -103,13 +104,14 @@ class Check:
         return Finding(state, round(seconds, 4), age, error)
 
 
-def checks(conninfo: str, link: Link, hub: Hub) -> list[Check]:
-    """Return what must hold for the web to be of use."""
+def checks(conninfo: str, link: Link, hub: Hub, *, apart: bool) -> list[Check]:
+    """Return what must hold for the web to be of use; `apart` is whether those who ask are to see different rows."""
     return [
         Check("nats", lambda: link.ping(DEADLINE_S)),
         Check("live", lambda: _ask_hub(hub)),
         Check("postgres", lambda: _ask_postgres(conninfo)),
         Check("migrations", lambda: _ask_migrations(conninfo)),
+        *([Check("readers", lambda: _ask_apart(conninfo))] if apart else []),
     ]
 
 
@@ -140,13 +142,20 @@ def _ask_migrations(conninfo: str) -> None:
         raise RuntimeError(message)
 
 
+def _ask_apart(conninfo: str) -> None:
+    with Connection.open(conninfo) as connection:
+        check_apart(connection)
+
+
 @bp.get("/healthz")
+@needs("open")
 def healthz() -> Response:
     """Say that the process answers, whatever it depends on."""
     return _json({"status": "ok"}, HTTPStatus.OK)
 
 
 @bp.get("/readyz")
+@needs("open")
 def readyz() -> Response:
     """Say of each dependency whether it is there; 503 where one isn't, or where the process is about to end."""
     draining = cast("Hub", current_app.extensions["hub"]).draining
@@ -162,6 +171,7 @@ def readyz() -> Response:
 
 
 @bp.get("/metrics")
+@needs("operate")
 def metrics() -> Response:
     """Return the metrics of all of the web's processes as Prometheus or OpenMetrics text."""
     note_vitals(current_app)

@@ -13,8 +13,10 @@ from web.problems import Problem
 
 JSON = "application/json"
 CLOUD_EVENT = "application/cloudevents+json"
-# Where a CloudEvent may come in its structured mode; in the binary mode it is JSON with headers beside.
-_CLOUD_EVENTS_AT = ("writing.complete",)
+FORM = "application/x-www-form-urlencoded"
+# A CloudEvent may come in its structured mode; in the binary mode it is JSON with headers beside.
+_TAKES = {"writing.complete": (JSON, CLOUD_EVENT), "signin.sign_in": (FORM,)}
+_NO_BODY_AT = ("signin.sign_out",)
 _READ_ONLY = ("GET", "HEAD", "OPTIONS")
 _PORTS = {"http": 80, "https": 443}
 # What a browser says of a request that another site's page has made.
@@ -68,7 +70,9 @@ def _check() -> None:
     if request.method in _READ_ONLY or request.routing_exception is not None:
         return
     check_origin(request)
-    takes = (JSON, CLOUD_EVENT) if request.endpoint in _CLOUD_EVENTS_AT else (JSON,)
+    if request.endpoint in _NO_BODY_AT:
+        return
+    takes = _TAKES.get(request.endpoint or "", (JSON,))
     if request.mimetype not in takes:
         got = repr(request.mimetype) if request.mimetype else "none"
         message = f"Content-Type: it takes {' or '.join(takes)}, but got {got}."

@@ -128,6 +128,7 @@ def replay(ids: tuple[str, ...], *, every: bool, dry_run: bool, **filters: Any) 
             for reason, number in came_to.unfit.items():
                 unfit[reason] = unfit.get(reason, 0) + number
             click.echo(f"{stored} stored, {known} known already, {sum(unfit.values())} still unfit", err=True)
+        _note(settings, "replayed-dead-letters", ids, filters, stored=stored, known=known, unfit=sum(unfit.values()))
     click.echo(f"{stored} stored, {known} known already, {sum(unfit.values())} still unfit")
     if unfit:
         text = "still unfit: " + ", ".join(f"{number} {reason}" for reason, number in sorted(unfit.items()))
@@ -142,7 +143,7 @@ def replay(ids: tuple[str, ...], *, every: bool, dry_run: bool, **filters: Any) 
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def discard(ids: tuple[str, ...], *, every: bool, dry_run: bool, yes: bool, **filters: Any) -> None:
     """Delete letters for good."""
-    with _open() as (letters, _):
+    with _open() as (letters, settings):
         chosen = list(letters.find(_choice(ids, every=every, replayed=bool(ids), **filters)))
         if dry_run:
             _list_only(iter(chosen), "would go")
@@ -150,7 +151,16 @@ def discard(ids: tuple[str, ...], *, every: bool, dry_run: bool, yes: bool, **fi
         if chosen and not yes:
             click.confirm(f"Delete {len(chosen)} dead letters for good?", abort=True)
         gone = sum(letters.discard(batch) for batch in _batches(iter(chosen)))
+        _note(settings, "discarded-dead-letters", ids, filters, discarded=gone)
     click.echo(f"{gone} discarded")
+
+
+def _note(settings: Settings, action: str, ids: tuple[str, ...], filters: dict[str, Any], **numbers: int) -> None:
+    from flows.database import conninfo
+    from flows.deeds import note_deed
+
+    chosen = {name: value for name, value in filters.items() if value is not None}
+    note_deed(conninfo(settings, "agent-comms-dead-letters"), action, ids=ids, **chosen, **numbers)
 
 
 def _batches(letters: Iterator[Letter]) -> Iterator[list[Letter]]:

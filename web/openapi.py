@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from flask import Blueprint, Flask, Response, current_app
@@ -16,9 +16,11 @@ from web import api, parameters, reading
 from web.account import Account
 from web.archive import Quote, Sight
 from web.completions import Queued
+from web.door import COOKIE, Door
 from web.previews import Preview
 from web.problems import TOO_LARGE
 from web.queries import RunRow
+from web.rights import need_of, needs
 
 bp = Blueprint("openapi", __name__, url_prefix="/api")
 
@@ -93,6 +95,7 @@ class Operation(Struct, frozen=True):
         body: what it takes.
         more: what else there is to say.
         not_found: whether what is named may not be there.
+        limited: whether it is refused to who comes too often.
     """
 
     query: tuple[str, ...] = ()
@@ -103,6 +106,7 @@ class Operation(Struct, frozen=True):
     body: dict[str, Schema] = {}
     more: str = ""
     not_found: bool = False
+    limited: bool = False
 
 
 def _ref(kind: type) -> Schema:
@@ -188,6 +192,8 @@ OPERATIONS: dict[str, Operation] = {
                 "required": ["content"],
             }
         },
+        limited=True,
+        not_found=True,
         more='It takes a payload as runtimes publish it; `{"channel": "general", "content": …}` suffices.',
     ),
     "writing.complete": Operation(
@@ -211,6 +217,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 @bp.get("/openapi.json")
+@needs("read")
 def describe() -> Response:
     """Return this description."""
     body = msgspec.json.encode(document(current_app))
@@ -235,7 +242,10 @@ def document(app: Flask) -> Schema:
             "description": "What coding agents that run as workflows say: stored, searched and live.",
         },
         "paths": paths,
-        "components": {"schemas": {**schemas, "Problem": _PROBLEM}},
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM},
+            **({"securitySchemes": _WAYS_IN} if _asks(app) else {}),
+        },
     }
 
 
@@ -245,6 +255,11 @@ def described(app: Flask) -> Iterator[Rule]:
         if rule.rule.startswith("/api/") or rule.rule in OPEN:
             yield rule
 
+
+_WAYS_IN: Schema = {
+    "token": {"type": "http", "scheme": "bearer", "description": "As `agent-comms token` makes it."},
+    "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "As `/sign-in` sets it."},
+}
 
 _PROBLEM: Schema = {
     "type": "object",
@@ -267,11 +282,12 @@ def _operation(app: Flask, rule: Rule) -> Schema:
     asked += [_parameter(name, said) for name in said.query]
     answers: dict[str, Schema] = {str(said.status.value): {"description": said.status.phrase, **_content(said.answers)}}
     statuses = [HTTPStatus.BAD_REQUEST] if said.query or said.body else []
+    need = need_of(app, rule.endpoint)
+    statuses += [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN] if need != "open" else []
     statuses += [HTTPStatus.NOT_FOUND] if said.not_found else []
+    statuses += [HTTPStatus.TOO_MANY_REQUESTS] if said.limited else []
     if said.body:
-        statuses += [
-            HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        ]  # fmt: skip
+        statuses += [HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE]
     statuses += [HTTPStatus.SERVICE_UNAVAILABLE]
     problem = _content({PROBLEM: {"$ref": "#/components/schemas/Problem"}})
     for status in statuses:
@@ -286,6 +302,10 @@ def _operation(app: Flask, rule: Rule) -> Schema:
         "parameters": asked,
         "responses": answers,
     }
+    if _asks(app):
+        operation["security"] = [] if need == "open" else [{"token": []}, {"cookie": []}]
+    if need != "open":
+        operation["description"] += f" It needs the right to {need}."
     if said.body:
         operation["requestBody"] = {
             "required": True,
@@ -293,6 +313,11 @@ def _operation(app: Flask, rule: Rule) -> Schema:
             **_content(said.body),
         }
     return operation
+
+
+def _asks(app: Flask) -> bool:
+    """Whether people are asked who they are; where they aren't, what they say of it counts for nothing."""
+    return cast("Door", app.extensions["door"]).roster is not None
 
 
 def _parameter(name: str, said: Operation) -> Schema:

@@ -14,6 +14,7 @@ from web import parameters, render
 from web.archive import Archive
 from web.problems import Problem
 from web.queries import Place, Reader, RunMatch, RunRow, Scope
+from web.rights import needs
 from web.selection import Selection
 
 bp = Blueprint("pages", __name__)
@@ -57,12 +58,14 @@ def _install(state: BlueprintSetupState) -> None:
 
 
 @bp.get("/")
+@needs("read")
 def home() -> Response:
     """Lead to the runs."""
     return redirect("/agents")
 
 
 @bp.get("/agents", strict_slashes=False)
+@needs("read")
 def agents() -> Answer:
     """Show the runs, the newest activity first."""
     asked = {
@@ -97,12 +100,14 @@ def agents() -> Answer:
 
 
 @bp.get("/agents/general")
+@needs("read")
 def general() -> Answer:
     """Show the shared room."""
     return _timeline(_general(), "general.html", here="general")
 
 
 @bp.get("/agents/<path:run>")
+@needs("read")
 def run(run: str) -> Answer:
     """Show one run, opened at its newest message."""
     match = _match(run)
@@ -112,18 +117,21 @@ def run(run: str) -> Answer:
 
 
 @bp.get("/agents/general/earlier")
+@needs("read")
 def general_earlier() -> Answer:
     """Return the messages of the shared room before a place, as a fragment."""
     return _earlier(_general())
 
 
 @bp.get("/agents/<path:run>/earlier")
+@needs("read")
 def run_earlier(run: str) -> Answer:
     """Return the messages of a run before a place, as a fragment."""
     return _earlier(_room(_found(run)))
 
 
 @bp.get("/agents/<path:run>/parts")
+@needs("read")
 def run_parts(run: str) -> Answer:
     """Return the parts of a run's page that its messages change: the head, the summary, the recent runs."""
     match = _match(run)
@@ -133,12 +141,14 @@ def run_parts(run: str) -> Answer:
 
 
 @bp.get("/agents/general/message/<int:seq>")
+@needs("read")
 def general_message(seq: int) -> Answer:
     """Show one message of the shared room, whole."""
     return _message(_general(), seq, "General")
 
 
 @bp.get("/agents/<path:run>/message/<int:seq>")
+@needs("read")
 def run_message(run: str, seq: int) -> Answer:
     """Show one message of a run, whole."""
     found = _found(run)

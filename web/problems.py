@@ -56,7 +56,7 @@ def install(app: Flask) -> None:
     """Have an app answer its errors so, and refuse bodies that are too large."""
     app.config["MAX_CONTENT_LENGTH"] = TOO_LARGE - 1
     app.before_request(_refuse_large_body)
-    app.register_error_handler(Problem, _answer)
+    app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(psycopg.OperationalError, _answer_postgres_away)
     app.register_error_handler(psycopg.DataError, _answer_unfit)
@@ -68,8 +68,14 @@ def _refuse_large_body() -> None:
         raise RequestEntityTooLarge
 
 
-def _answer(problem: Problem) -> Response:
-    if request.path.startswith(_MACHINE_PATHS):
+def is_for_machines(path: str) -> bool:
+    """Whether programs ask for a path, rather than people."""
+    return path.startswith(_MACHINE_PATHS)
+
+
+def answer(problem: Problem) -> Response:
+    """Answer with a problem, to programs as an object, to people as a page."""
+    if is_for_machines(request.path):
         return Response(problem.body(), problem.status, problem.headers, mimetype="application/problem+json")
     page = render_template(
         "error.html",
@@ -86,33 +92,33 @@ def _answer_http(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
     if status < HTTPStatus.BAD_REQUEST:
         # A redirect, say to the address without a doubled slash.
-        answer = error.get_response()
-        return Response(answer.get_data(), status, answer.headers)
+        redirect = error.get_response()
+        return Response(redirect.get_data(), status, redirect.headers)
     match error:
         case MethodNotAllowed():
             allowed = ", ".join(sorted(error.valid_methods or ()))
             sentence = f"This address takes {allowed}, but not {request.method}."
-            return _answer(Problem(sentence, None, status, {"Allow": allowed}))
+            return answer(Problem(sentence, None, status, {"Allow": allowed}))
         case RequestEntityTooLarge():
-            return _answer(Problem(f"The body is too large: it must be below {TOO_LARGE} bytes.", "body", status))
+            return answer(Problem(f"The body is too large: it must be below {TOO_LARGE} bytes.", "body", status))
         case _ if status == HTTPStatus.NOT_FOUND:
-            return _answer(Problem("There is nothing at this address.", None, status))
+            return answer(Problem("There is nothing at this address.", None, status))
         case _:
-            return _answer(Problem(str(error.description or status.description), None, status))
+            return answer(Problem(str(error.description or status.description), None, status))
 
 
 def _answer_postgres_away(error: psycopg.OperationalError) -> Response:
     log.warning("Postgres did not answer: %s", " ".join(str(error).split()), extra={"todo": "see to Postgres"})
     sentence = "The database doesn't answer at the moment. Try again in a few seconds."
-    return _answer(Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}))
+    return answer(Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}))
 
 
 def _answer_unfit(_: psycopg.DataError) -> Response:
-    return _answer(Problem("A value in the address is none that could be stored."))
+    return answer(Problem("A value in the address is none that could be stored."))
 
 
 def _answer_failure(error: Exception) -> Response:
     route = request.url_rule.rule if request.url_rule else "none"
     fields = {"path": request.path, "todo": "report it with this line"}
     log.error("%s %s failed", request.method, route, exc_info=error, extra=fields)
-    return _answer(Problem("This failed, and has been logged.", None, HTTPStatus.INTERNAL_SERVER_ERROR))
+    return answer(Problem("This failed, and has been logged.", None, HTTPStatus.INTERNAL_SERVER_ERROR))

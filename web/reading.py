@@ -16,6 +16,7 @@ from web.archive import NOTHING, Archive, Excerpt
 from web.previews import previews
 from web.problems import Problem
 from web.queries import Place, Reader
+from web.rights import needs
 from web.selection import Selection
 from web.transcript import json_lines, markdown
 
@@ -45,6 +46,7 @@ LETTER_PARAMETERS = ("reason", "subject", "replayed", "since", "until", "limit",
 
 
 @bp.get("/messages")
+@needs("read")
 def messages() -> Response:
     """Return messages in reading order, with the URLs of the pages before and after."""
     parameters.only(*MESSAGE_PARAMETERS)
@@ -68,6 +70,7 @@ def messages() -> Response:
 
 
 @bp.get("/runs")
+@needs("read")
 def runs() -> Response:
     """Return the list of runs, the newest activity first."""
     parameters.only(*RUN_PARAMETERS)
@@ -87,6 +90,7 @@ def runs() -> Response:
 
 
 @bp.get("/runs/<path:run>")
+@needs("read")
 def one_run(run: str) -> Response:
     """Return one run by any of its names, what it comes to, and the others that the name fits."""
     parameters.only("workflowNamespace")
@@ -100,6 +104,7 @@ def one_run(run: str) -> Response:
 
 
 @bp.get("/dead-letters")
+@needs("read")
 def dead_letters() -> Response:
     """Return what could not become a message, newest first, with its reason and the beginning of its payload."""
     parameters.only(*LETTER_PARAMETERS)

@@ -130,9 +130,13 @@ def _retry(settings: Settings) -> None:
 
     from flows import backlog
     from flows.database import conninfo
+    from flows.deeds import note_deed
 
-    with psycopg.connect(conninfo(settings, "agent-comms-reconcile"), autocommit=True) as connection:
-        say(f"{backlog.retry(connection):,} runs queued anew")
+    database = conninfo(settings, "agent-comms-reconcile")
+    with psycopg.connect(database, autocommit=True) as connection:
+        queued = backlog.retry(connection)
+    note_deed(database, "queued-failed-runs-anew", runs=queued)
+    say(f"{queued:,} runs queued anew")
 
 
 def _show(settings: Settings, *, as_json: bool) -> None:

@@ -42,6 +42,7 @@ def rebuild(namespace: str | None, run: Key | None, *, dry_run: bool) -> None:
     dry run finds differences, or no such run.
     """
     from flows.database import conninfo
+    from flows.deeds import note_deed
     from flows.rebuild import rebuild as make_anew
     from flows.settings import Settings
 
@@ -56,10 +57,13 @@ def rebuild(namespace: str | None, run: Key | None, *, dry_run: bool) -> None:
             said_at = time.monotonic()
             click.echo(f"{so_far.runs} runs, {len(so_far.changed)} differ", err=True)
 
-    done = make_anew(conninfo(Settings.from_env(), "agent-comms-runs"), namespace, run, dry_run=dry_run, note=progress)
+    database = conninfo(Settings.from_env(), "agent-comms-runs")
+    done = make_anew(database, namespace, run, dry_run=dry_run, note=progress)
     if run and not done.runs:
         message = f"no run has the uid {run[1]} in the namespace {run[0]}"
         raise Failure(message)
+    if not dry_run:
+        note_deed(database, "rebuilt-runs", namespace=namespace, run=run, runs=done.runs, changed=len(done.changed))
     for changed in done.changed:
         click.echo("/".join(changed))
     kept = f"; {done.kept} left alone, since messages of theirs are gone" if done.kept else ""

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from contextlib import suppress
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import cast
 
@@ -21,16 +22,17 @@ from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 from wsproto.utilities import ProtocolError
 
-from web import operation
-from web.access import author
+from web import operation, sight
+from web.door import check_right, door, source, visit
 from web.gate import Gate
 from web.history import UNANSWERED, History
 from web.intake import check_origin
 from web.live import Hub
 from web.operation import Ping, Publish, Subscribe, Unsubscribe
 from web.problems import Problem
+from web.rights import needs
 from web.speech import Speech
-from web.stream import MessageStream, Pace
+from web.stream import SIGNED_OUT, MessageStream, Pace
 from web.wire import Frames, Line, Wire, object_frame
 
 bp = Blueprint("sockets", __name__, url_prefix="/api/agents")
@@ -44,6 +46,7 @@ ROOM_BYTES = 64 * 1024
 TICK_S = 20.0
 JOIN_S = 3.0
 GOING_AWAY = 1001
+POLICY_VIOLATION = 1008
 SERVICE_RESTART = 1012
 
 
@@ -73,7 +76,7 @@ class Session:
         self._speech = cast("Speech", current_app.extensions["speech"])
         # The socket's life is the subscription's.
         self._pace = msgspec.structs.replace(cast("Pace", current_app.extensions["pace"]), lifetime=math.inf)
-        self._author = author()
+        self._person, self._source = visit().person, source()
         self._streams: dict[str, tuple[MessageStream, threading.Thread]] = {}
         self._numbers = itertools.count(1)
 
@@ -89,7 +92,7 @@ class Session:
                 case Unsubscribe():
                     self._unsubscribe(asked.id)
                 case Publish():
-                    self._say("published", message_id=self._speech.say(asked.body, self._author))
+                    self._say("published", message_id=self._publish(asked.body))
                 case Ping():
                     self._say("pong")
         except operation.Unreadable as problem:
@@ -98,6 +101,13 @@ class Session:
             self._say(op, error=problem.error, parameter=problem.parameter)
         except UNANSWERED:
             self._say(op, error="The database doesn't answer at the moment. Try again.", parameter=None)
+
+    def sign_out(self) -> None:
+        """End all subscriptions and say why."""
+        for stream, _ in [*self._streams.values()]:
+            stream.end()
+        with suppress(OSError):
+            self._say("signed-out", reason=SIGNED_OUT)
 
     def close(self) -> None:
         """End all subscriptions."""
@@ -128,9 +138,16 @@ class Session:
             run=asked.run or None,
             limit=min(asked.limit or MESSAGES, MOST_HISTORY),
         )
-        thread = threading.Thread(target=self._follow, args=(name, stream), name="subscription", daemon=True)
+        # It sees what we see.
+        follow = copy_context().run
+        thread = threading.Thread(target=follow, args=(self._follow, name, stream), name="subscription", daemon=True)
         self._streams[name] = stream, thread
         thread.start()
+
+    def _publish(self, body: bytes) -> str:
+        check_right(self._person, "speak")
+        with sight.seeing(self._person.speak):
+            return self._speech.say(body, self._person, self._source)
 
     def _unsubscribe(self, name: str) -> None:
         if name not in self._streams:
@@ -200,6 +217,7 @@ def _refuse(error: ProtocolError) -> Response:
 
 
 @sock.route("/ws", bp=bp)  # type: ignore[untyped-decorator]
+@needs("read")
 def serve(ws: Server) -> None:
     """Serve a client until it goes, its time is over, or the process ends."""
     wire = cast("Wire", g.wire)
@@ -214,6 +232,16 @@ def serve(ws: Server) -> None:
     pace = cast("Pace", current_app.extensions["pace"])
     deadline = pace.deadline()
     session = Session(wire)
+
+    def turn_out(over: bool) -> None:
+        if over:
+            session.sign_out()
+        leave(POLICY_VIOLATION if over else SERVICE_RESTART, "signed out" if over else "come again")
+
+    # Each in its own thread: a client that doesn't read keeps the others waiting otherwise.
+    forget = door().watch(
+        visit(), lambda over: threading.Thread(target=turn_out, args=(over,), name="farewell", daemon=True).start()
+    )
     try:
         with hub.farewell(leave):
             while ws.thread.is_alive() and not hub.draining and (left := deadline - time.monotonic()) > 0:
@@ -225,6 +253,7 @@ def serve(ws: Server) -> None:
     except (ConnectionClosed, OSError):
         pass
     finally:
+        forget()
         session.close()
 
 

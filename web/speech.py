@@ -10,15 +10,20 @@ from connectors.connection import NatsUnavailable
 from connectors.puback import PublishError, TooLarge
 from flows import subject
 from flows.dead_letter import UnfitError
-from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, DEFAULT_NAMESPACE, PERSON
+from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, PERSON
 from flows.normalize import MAX_NAME
 from flows.payload import now
 from flows.spelling import Claim, read
 from flows.text import storable_json
+from web.audit import Audit
+from web.door import check_namespace
 from web.history import UNANSWERED
+from web.limits import Limit
 from web.link import Link
+from web.person import Person
 from web.problems import Problem
 from web.queries import Reader, RunRow
+from web.sight import current
 
 KIND = "message"
 ROLE = "user"
@@ -48,29 +53,35 @@ class Speech:
         reader: knows the runs.
         prefix: of the subjects.
         max_bytes: of a payload; the flow takes no larger one.
+        limit: how often one reader may say something.
+        audit: notes who said something.
     """
 
-    def __init__(self, link: Link, reader: Reader, prefix: str, max_bytes: int) -> None:
+    def __init__(self, link: Link, reader: Reader, prefix: str, max_bytes: int, limit: Limit, audit: Audit) -> None:
         self._link = link
         self._reader = reader
         self._prefix = prefix
         self._max_bytes = max_bytes
+        self._limit = limit
+        self._audit = audit
 
-    def say(self, body: bytes, author: str | None) -> str:
+    def say(self, body: bytes, person: Person, source: str) -> str:
         """Publish a message and return its id, under which it can be sent again without being said twice.
 
         Args:
             body: a payload as runtimes send it, of which `content` and a place are needed. Whatever it claims of
                 its speaker, a person does.
-            author: who that is, where it is known.
+            person: who that is; they speak where what is in sight here is theirs to speak in.
+            source: the address that they came from.
 
         Raises:
             Problem: it can't be said, or NATS is away.
         """
+        self._limit.take(person.name or source)
         claim = _read(body)
         place = self._place(claim)
         message_id = claim.message_id or uuid4().hex
-        payload = _payload(claim, place, message_id, author)
+        payload = _payload(claim, place, message_id, person.name)
         if len(payload) > self._max_bytes:
             message = f"content: the message may have {self._max_bytes:,} bytes, but has {len(payload):,}."
             raise _too_large(message)
@@ -82,14 +93,17 @@ class Speech:
         except (NatsUnavailable, PublishError) as error:
             sentence = f"The message was not sent: {error}. Send it again with the same message_id: {message_id}"
             raise Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}) from error
+        self._audit.note("said", person, source, place.namespace, message_id, channel=place.channel, run=place.uid)
         return message_id
 
     def _place(self, claim: Claim) -> _Place:
         namespace = claim.workflow_namespace
+        if namespace:
+            check_namespace(current(), namespace, "workflow_namespace")
         if claim.channel == CHANNEL_GENERAL:
             return _Place(
                 CHANNEL_GENERAL,
-                namespace or DEFAULT_NAMESPACE,
+                namespace or current().home,
                 claim.workflow_name,
                 claim.workflow_uid,
                 claim.run_id,
@@ -102,7 +116,7 @@ class Speech:
             message = "run_id: no run has this id."
             raise Problem(message, "run_id", HTTPStatus.NOT_FOUND)
         # Nobody has spoken in it yet, or Postgres doesn't say.
-        return _Place(CHANNEL_RUN, namespace or DEFAULT_NAMESPACE, name, uid, claim.run_id)
+        return _Place(CHANNEL_RUN, namespace or current().home, name, uid, claim.run_id)
 
     def _find(self, claim: Claim) -> RunRow | None:
         names = {"workflow_uid": claim.workflow_uid, "workflow_name": claim.workflow_name, "run_id": claim.run_id}

@@ -7,27 +7,34 @@ import msgspec
 from flask import Blueprint, Response, current_app
 
 from web import parameters
-from web.access import author
+from web.audit import Audit
 from web.completions import Completions
+from web.door import person, source
 from web.intake import read_body
+from web.rights import needs
 from web.speech import Speech
 
 bp = Blueprint("writing", __name__, url_prefix="/api/agents")
 
 
 @bp.post("/messages")
+@needs("speak")
 def say() -> Response:
     """Take what a person says in a run or in the general channel; it is shown once the flow has stored it."""
     parameters.only()
     speech = cast("Speech", current_app.extensions["speech"])
-    return _accepted({"message_id": speech.say(read_body(), author())})
+    return _accepted({"message_id": speech.say(read_body(), person(), source())})
 
 
 @bp.post("/runs/<path:run>/complete")
+@needs("operate")
 def complete(run: str) -> Response:
     """Take a run-complete payload, bare or as a CloudEvent, and queue the run's reconciliation."""
     completions = cast("Completions", current_app.extensions["completions"])
-    return _accepted(completions.add(run, parameters.text("workflowNamespace"), read_body()))
+    queued = completions.add(run, parameters.text("workflowNamespace"), read_body())
+    audit = cast("Audit", current_app.extensions["audit"])
+    audit.note("completed", person(), source(), queued.workflow_namespace, queued.workflow_uid, state=queued.state)
+    return _accepted(queued)
 
 
 def _accepted(body: object) -> Response:

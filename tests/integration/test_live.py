@@ -90,15 +90,15 @@ def test_the_default_heartbeat_is_within_the_contracts_15_s(web: WebServer) -> N
 
 
 def test_an_unknown_run_is_an_empty_stream_that_delivers_once_it_speaks(web: WebServer, writer: Writer) -> None:
+    asked: list[dict[str, Any]] = [
+        {"runId": "r-7"},
+        {"workflowUid": "u-7"},
+        {"workflowName": "n-7"},
+        {"runId": "r-7", "workflowNamespace": "elsewhere"},
+    ]
     with ExitStack() as stack:
         by_id, by_uid, by_name, elsewhere = (
-            stack.enter_context(Watcher(web.url, limit=1, **wanted))
-            for wanted in (
-                {"runId": "r-7"},
-                {"workflowUid": "u-7"},
-                {"workflowName": "n-7"},
-                {"runId": "r-7", "workflowNamespace": "elsewhere"},
-            )
+            stack.enter_context(Watcher(web.url, limit=1, **wanted)) for wanted in asked
         )
         for watcher in (by_id, by_uid, by_name, elsewhere):
             watcher.take_comments(1)

@@ -1,5 +1,9 @@
 """Who may read."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from flows.settings import SettingError, Settings
@@ -24,7 +28,33 @@ def test_without_readers_only_this_machine_is_served() -> None:
         check_access(Settings(), "0.0.0.0")
 
 
-@pytest.mark.parametrize("auth", ["token", "proxy"])
-def test_what_is_not_available_is_refused_rather_than_left_open(auth: str) -> None:
-    with pytest.raises(SettingError, match=f"`{auth}` is not available"):
-        check_access(Settings(agent_comms_auth=auth))  # type: ignore[arg-type]  # one of its words
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(agent_comms_auth="token"), "AGENT_COMMS_READERS_FILE: it is needed with AGENT_COMMS_AUTH `token`"),
+        (Settings(agent_comms_auth="proxy"), "AGENT_COMMS_PROXY_ADDRESSES: it is needed with AGENT_COMMS_AUTH `proxy`"),
+        (
+            Settings(agent_comms_auth="proxy", agent_comms_proxy_addresses="10.0.0.0/8, x.example"),
+            "AGENT_COMMS_PROXY_ADDRESSES: it takes addresses .* but got 'x.example'",
+        ),
+        (
+            Settings(agent_comms_auth="token", agent_comms_readers_file=Path("/nowhere")),
+            "AGENT_COMMS_READERS_FILE: No such file or directory",
+        ),
+    ],
+)
+def test_readers_need_to_be_known(settings: Settings, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        check_access(settings)
+
+
+def test_with_readers_it_may_listen_anywhere(tmp_path: Path) -> None:
+    file = tmp_path / "readers.toml"
+    file.write_text("[[group]]\nname = 'a'\nnamespaces = ['*']\n", encoding="utf-8")
+    check_access(Settings(agent_comms_auth="token", agent_comms_readers_file=file, agent_comms_host="0.0.0.0"))
+
+
+def test_nothing_is_imported_that_looks_at_what_gevent_patches() -> None:
+    program = "import sys, web.access; print([n for n in sys.modules if n.split('.')[0] in ('flask', 'psycopg')])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
