@@ -7,7 +7,14 @@ from http.client import HTTPException
 from importlib.metadata import version
 from urllib.request import urlopen
 
-from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -44,6 +51,35 @@ def registry_of(program: str) -> CollectorRegistry:
     return registry
 
 
+def count_lines(registry: CollectorRegistry) -> Counter:
+    """Have a registry tell how many log lines there were, those that were not written since they repeat others too."""
+    counter = Counter(
+        "agent_comms_log_lines",
+        "Warnings and worse that were logged, by level, repetitions included.",
+        ["level"],
+        registry=registry,
+    )
+    for level in ("warning", "error", "critical"):
+        counter.labels(level)
+    return counter
+
+
+class Tally(logging.Handler):
+    """Counts what is logged.
+
+    Args:
+        counter: of `count_lines`.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        super().__init__(logging.WARNING)
+        self._counter = counter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record."""
+        self._counter.labels(record.levelname.lower()).inc()
+
+
 def build(program: str) -> Info:
     """Return the metric that tells the version and the program."""
     info = Info("agent_comms_build", "The version that runs, and the program.", registry=None)
@@ -64,6 +100,7 @@ def serve(registry: CollectorRegistry, settings: Settings, *, lasting: bool) -> 
         port = LASTING_PORT if lasting else 0
     if not port:
         return
+    logging.getLogger().addHandler(Tally(count_lines(registry)))
     try:
         start_http_server(port, settings.agent_comms_metrics_host, registry=registry)
     except OSError as error:

@@ -1,5 +1,6 @@
 """gunicorn -c web/gunicorn.conf.py 'web:create_app()': one process, a greenlet a connection."""
 
+import logging
 import os
 import resource
 import shutil
@@ -60,6 +61,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
     def run(self) -> None:
         """Serve until told to stop."""
         set_up(settings)
+        self._count_lines()
         extensions = self.wsgi.extensions
         tracing = Tracing.of("agent-comms-web")
         if tracing is not None:
@@ -92,6 +94,13 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         with suppress(OSError):
             client.settimeout(1)
             client.sendall(head.encode() + body)
+
+    def _count_lines(self) -> None:
+        # Not at the top: see `_share_metrics`.
+        from flows.exposition import Tally
+        from web.metrics import LINES
+
+        logging.getLogger().addHandler(Tally(LINES))
 
     def _note_vitals(self) -> None:
         from web.health import note_vitals

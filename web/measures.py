@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from connectors.connection import NatsOptions
@@ -11,6 +12,7 @@ from connectors.outbox import Outbox
 from connectors.spool import Spool
 from flows import topology
 from flows.expiry import Expiries
+from flows.exposition import count_lines
 from flows.gauges import BackfillMetrics, ReconcileMetrics
 from flows.metrics import FlowMetrics
 from flows.outbound import PublisherMetrics
@@ -44,6 +46,7 @@ def _families() -> Iterator[tuple[str, Metric]]:
     # A label without a value is not shown.
     expiry = Expiries(Settings()).family()
     expiry.add_metric(["nats_creds_file"], 0)
+    lines = [*count_lines(CollectorRegistry()).collect()]
     metrics.REQUESTS.labels("/healthz", "2xx")
     metrics.CONNECTED_TO.labels("nats")
     by_program: list[tuple[str, Iterable[Metric]]] = [
@@ -53,6 +56,7 @@ def _families() -> Iterator[tuple[str, Metric]]:
         ("backfill", BackfillMetrics().registry.collect()),
         ("publisher", _of_publisher().registry.collect()),
         *((program, [expiry]) for program in ("flow", "web", "publisher")),
+        *((program, lines) for program in ("flow", "web", "reconcile", "backfill", "publisher")),
     ]
     for program, families_of_it in by_program:
         for family in families_of_it:

@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from flows.exposition import CONNECTED, CONNECTED_WORDS, build
+from flows.exposition import CONNECTED, CONNECTED_WORDS, build, count_lines
 
 if TYPE_CHECKING:
     from web.frame import Chunk
@@ -62,6 +62,7 @@ REQUESTS = Counter(
     ["route", "status"],
     registry=REGISTRY,
 )
+LINES = count_lines(REGISTRY)
 for _outcome in ("ok", "error"):
     QUERY.labels(_outcome)
 

@@ -234,6 +234,12 @@ ROWS: dict[str, list[Panel]] = {
             )},
         ),
         Panel(
+            "Warnings and worse",
+            "cps",
+            {"{{job}} {{level}}": _rate("agent_comms_log_lines_total", "job, level")},
+            note="Those that repeat others and are not written again, too.",
+        ),
+        Panel(
             "Versions", "short",
             {"{{program}} {{version}}": f"count by (program, version) (agent_comms_build_info{{{OF_CLUSTER}}})"},
         ),

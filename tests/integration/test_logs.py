@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from connectors.loopback import free_port
 from tests.ingestion import POISON, Ingest, poison_with, publish_many, subject
+from tests.scrape import metric
 from tests.servers import StreamHandle
 from tests.waiting import wait_until
 from tests.webserver import StartWeb
@@ -46,13 +48,17 @@ def test_a_web_that_is_well_says_no_more_than_that_it_starts_and_ends(start_web:
 def test_many_dead_letters_are_one_line_with_the_place_of_the_first_and_what_to_do(
     stream: StreamHandle, database: str, tmp_path: Path
 ) -> None:
-    with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_LOG_FORMAT="json") as ingest:
+    port = free_port()
+    environ = {"AGENT_COMMS_LOG_FORMAT": "json", "AGENT_COMMS_METRICS_PORT": str(port)}
+    with Ingest(stream, database, tmp_path / "ingest.log", **environ) as ingest:
         first = stream.publish(subject(), b"not json")
         wait_until(lambda: "not_json" in ingest.said, "the first to be told")
         for _ in range(50):
+            # One by one, so that each is a batch.
             stream.publish(subject(), b"not json either")
         ingest.wait_until_drained()
         (told,) = [line for line in lines(ingest.said) if line["level"] == "warning"]
+        wait_until(lambda: metric(port, "agent_comms_log_lines_total/warning") > 5, "the others to be counted")
     assert told["message"] == "a message can't become a row: not_json"
     assert told["stream_seq"] == first
     assert told["subject"] == subject()

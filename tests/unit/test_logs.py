@@ -3,7 +3,10 @@
 import ast
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,20 @@ def test_each_warning_says_what_to_do() -> None:
         )
     ]
     assert silent == []
+
+
+def test_what_nobody_has_caught_is_one_line_too_in_threads_as_well() -> None:
+    program = (
+        "import threading; from flows.logs import set_up; from flows.settings import Settings\n"
+        "set_up(Settings(agent_comms_log_format='json'))\n"
+        "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
+        "raise LookupError('no\\nway with hunter2hunter2')"
+    )
+    environ = {"PATH": os.environ["PATH"], "NATS_PASSWORD": "hunter2hunter2"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["level"] for line in lines] == ["critical", "critical"]
+    assert "ZeroDivisionError" in lines[0]["error"]
+    assert lines[1]["message"] == "uncaught: no\nway with ***"
+    assert all(line["todo"] for line in lines)
