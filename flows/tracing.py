@@ -23,8 +23,8 @@ from flows.message import Message
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.trace import SpanContext
 
     from connectors.delivery import JetStreamMessage
     from flows.message import Event
@@ -67,25 +67,19 @@ class Tracing:
     """What one process traces.
 
     Args:
-        provider: makes and exports spans.
+        provider: makes spans.
+        processor: exports them.
         environ: may name the trace that this process is a part of.
     """
 
-    def __init__(self, provider: TracerProvider, environ: Mapping[str, str]) -> None:
-        from opentelemetry.context import Context
-        from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
-
-        sampled, nothing = TraceFlags(TraceFlags.SAMPLED), Context()
-
-        def remote(trace: int, span: int) -> Context:
-            parent = SpanContext(trace, span, is_remote=True, trace_flags=sampled)
-            return set_span_in_context(NonRecordingSpan(parent), nothing)
+    def __init__(self, provider: TracerProvider, processor: SpanProcessor, environ: Mapping[str, str]) -> None:
+        from opentelemetry.trace import SpanKind
 
         self._provider = provider
         self._tracer = provider.get_tracer("agent-comms")
         self._kinds = SpanKind
-        self._remote = remote
-        self._outer = self._context(environ.get(VARIABLE, ""))
+        self._told = _Told(provider, processor)
+        self._outer = self._told.context(environ.get(VARIABLE, ""))
 
     @classmethod
     def of(cls, program: str, environ: Mapping[str, str] | None = None) -> Self | None:
@@ -99,12 +93,12 @@ class Tracing:
         if not is_wanted(environ):
             return None
         try:
-            provider = _provider(program, environ)
+            provider, processor = _provider(program, environ)
         except ImportError:
             todo = "pip install 'agent-comms[otel]', or take the variables OTEL_* away"
             log.warning("tracing: what makes traces is not installed, so there are none", extra={"todo": todo})
             return None
-        return cls(provider, environ)
+        return cls(provider, processor, environ)
 
     def depart(self, subject: str) -> Departure:
         """Begin to trace a message that is published, where the sampler takes it."""
@@ -133,8 +127,7 @@ class Tracing:
         now = time.time_ns()
         for message in [message for message in messages if HEADER in message.attrs]:
             about: dict[str, str | int] = {"agent_comms.dedupe_key": message.dedupe_key}
-            if span := self._begin("store", message.attrs[HEADER], message.stored_at, about):
-                span.end(max(now, message.stored_at))
+            self._told.span("store", message.attrs[HEADER], message.stored_at, max(now, message.stored_at), about)
 
     def delivered(self, events: Iterable[Event]) -> None:
         """Trace messages that were handed to those who watch just now, each from when it was stored."""
@@ -143,25 +136,73 @@ class Tracing:
             value = event.attrs.get(HEADER)
             if isinstance(value, str):
                 began = int(event.created_at.timestamp() * 1e9)
-                if span := self._begin("deliver", value, min(began, now), {"agent_comms.seq": event.seq}):
-                    span.end(now)
+                self._told.span("deliver", value, min(began, now), now, {"agent_comms.seq": event.seq})
 
     def close(self) -> None:
         """Send what was traced."""
         self._provider.shutdown()
 
-    def _begin(self, name: str, traceparent: str, began_ns: int, about: dict[str, str | int]) -> Span | None:
-        context = self._context(traceparent)
-        if context is None:
-            return None
-        kind = self._kinds.CONSUMER
-        return self._tracer.start_span(name, context, kind, about, start_time=began_ns)
 
-    def _context(self, traceparent: str) -> Context | None:
-        """Return what a header says; not by the library's own reading of it, which takes several times as long."""
+class _Told:
+    """Makes spans of what is over already, and whose parent is told in a header.
+
+    Each is made as a whole: begun and ended by the library it would cost the ingest eight times as much.
+    """
+
+    def __init__(self, provider: TracerProvider, processor: SpanProcessor) -> None:
+        from opentelemetry.sdk.trace import ReadableSpan
+        from opentelemetry.sdk.trace.sampling import Decision, ParentBased
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+        from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+
+        sampler = provider.sampler
+        # Whoever goes by the parent takes what the parent took.
+        self._sampler = None if isinstance(sampler, ParentBased) else sampler
+        self._taken = Decision.RECORD_AND_SAMPLE
+        self._processor = processor
+        self._resource = provider.resource
+        self._new_id = provider.id_generator.generate_span_id
+        self._scope = InstrumentationScope("agent-comms")
+        self._kind = SpanKind.CONSUMER
+        self._make, self._make_context = ReadableSpan, SpanContext
+        self._flags = TraceFlags(TraceFlags.SAMPLED)
+
+    def span(self, name: str, traceparent: str, began_ns: int, ended_ns: int, about: dict[str, str | int]) -> None:
+        """Export a span, where its parent is one and the sampler takes it."""
+        if not _SAMPLED.fullmatch(traceparent):
+            return
+        if self._sampler is not None:
+            context, trace = self.context(traceparent), int(traceparent[3:35], 16)
+            if self._sampler.should_sample(context, trace, name, self._kind, about).decision != self._taken:
+                return
+        parent = self._parent(traceparent)
+        own = self._make_context(parent.trace_id, self._new_id(), is_remote=False, trace_flags=self._flags)
+        self._processor.on_end(
+            self._make(
+                name,
+                own,
+                parent,
+                self._resource,
+                about,
+                kind=self._kind,
+                start_time=began_ns,
+                end_time=ended_ns,
+                instrumentation_scope=self._scope,
+            )
+        )
+
+    def context(self, traceparent: str) -> Context | None:
+        """Return what a header says as a context to begin spans in; None where it is none, or not sampled."""
+        from opentelemetry.context import Context
+        from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
         if not _SAMPLED.fullmatch(traceparent):
             return None
-        return self._remote(int(traceparent[3:35], 16), int(traceparent[36:52], 16))
+        return set_span_in_context(NonRecordingSpan(self._parent(traceparent)), Context())
+
+    def _parent(self, traceparent: str) -> SpanContext:
+        trace, span = int(traceparent[3:35], 16), int(traceparent[36:52], 16)
+        return self._make_context(trace, span, is_remote=True, trace_flags=self._flags)
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
@@ -174,7 +215,7 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name, "").strip() for name in _ENDPOINTS)
 
 
-def _provider(program: str, environ: Mapping[str, str]) -> TracerProvider:
+def _provider(program: str, environ: Mapping[str, str]) -> tuple[TracerProvider, SpanProcessor]:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -187,5 +228,6 @@ def _provider(program: str, environ: Mapping[str, str]) -> TracerProvider:
     # What the variables say of the service comes first; sampler and limits the library reads itself.
     name = environ.get("OTEL_SERVICE_NAME") or program
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+    processor = BatchSpanProcessor(OTLPSpanExporter())
+    provider.add_span_processor(processor)
+    return provider, processor
