@@ -10,9 +10,11 @@ where nothing asks for traces nothing of it is imported, and no message is looke
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -24,12 +26,16 @@ from flows.message import Message
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import SpanContext
 
     from connectors.delivery import JetStreamMessage
     from flows.message import Event
 
 log = logging.getLogger(__name__)
+
+# What is left at the end is sent within so long, twice over.
+CLOSE_S = 1.0
 
 HEADER = "traceparent"
 # Where a process is told of the trace that it is a part of.
@@ -68,13 +74,18 @@ class Tracing:
 
     Args:
         provider: makes spans.
-        processor: exports them.
+        exporter: sends them.
         environ: may name the trace that this process is a part of.
     """
 
-    def __init__(self, provider: TracerProvider, processor: SpanProcessor, environ: Mapping[str, str]) -> None:
+    def __init__(self, provider: TracerProvider, exporter: SpanExporter, environ: Mapping[str, str]) -> None:
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.trace import SpanKind
 
+        processor = BatchSpanProcessor(exporter)
+        provider.add_span_processor(processor)
+        self._exporter = exporter
+        atexit.register(self.close)
         self._provider = provider
         self._tracer = provider.get_tracer("agent-comms")
         self._kinds = SpanKind
@@ -93,12 +104,12 @@ class Tracing:
         if not is_wanted(environ):
             return None
         try:
-            provider, processor = _provider(program, environ)
+            provider, exporter = _provider(program, environ)
         except ImportError:
             todo = "pip install 'agent-comms[otel]', or take the variables OTEL_* away"
             log.warning("tracing: what makes traces is not installed, so there are none", extra={"todo": todo})
             return None
-        return cls(provider, processor, environ)
+        return cls(provider, exporter, environ)
 
     def depart(self, subject: str) -> Departure:
         """Begin to trace a message that is published, where the sampler takes it."""
@@ -139,8 +150,15 @@ class Tracing:
                 self._told.span("deliver", value, min(began, now), now, {"agent_comms.seq": event.seq})
 
     def close(self) -> None:
-        """Send what was traced."""
-        self._provider.shutdown()
+        """Send what was traced, for a moment; a collector that is away must not keep the process."""
+        atexit.unregister(self.close)
+        # By itself the library tries again and again until its time is over.
+        ending = threading.Thread(target=self._provider.shutdown, name="tracing", daemon=True)
+        ending.start()
+        ending.join(CLOSE_S)
+        if ending.is_alive():
+            self._exporter.shutdown()
+            ending.join(CLOSE_S)
 
 
 class _Told:
@@ -215,11 +233,10 @@ def is_wanted(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name, "").strip() for name in _ENDPOINTS)
 
 
-def _provider(program: str, environ: Mapping[str, str]) -> tuple[TracerProvider, SpanProcessor]:
+def _provider(program: str, environ: Mapping[str, str]) -> tuple[TracerProvider, SpanExporter]:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     for name in _PROTOCOLS:
         if environ.get(name, "http/protobuf").strip() not in ("", "http/protobuf"):
@@ -227,7 +244,4 @@ def _provider(program: str, environ: Mapping[str, str]) -> tuple[TracerProvider,
             log.warning("tracing: %s is not spoken here; traces go as http/protobuf", name, extra={"todo": todo})
     # What the variables say of the service comes first; sampler and limits the library reads itself.
     name = environ.get("OTEL_SERVICE_NAME") or program
-    provider = TracerProvider(resource=Resource.create({"service.name": name}))
-    processor = BatchSpanProcessor(OTLPSpanExporter())
-    provider.add_span_processor(processor)
-    return provider, processor
+    return TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False), OTLPSpanExporter()
