@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
@@ -23,14 +23,16 @@ class ArtifactSource(DynamicSource[X], Generic[X]):
         workers: begin to read.
         decode: what a worker has found.
         stopped: asked between batches whether to end early.
+        is_over: asked once all is found and handed on whether nothing of it leads to another task.
 
     Delivery guarantee: none by itself. What is read is read again by the next run, until somebody keeps
     account of what has been done with it; so that everything after it has to be idempotent.
     """
 
-    workers: Callable[[], Workers]
+    workers: Callable[[], Workers[Any]]
     decode: Callable[[bytes], X]
     stopped: Callable[[], bool]
+    is_over: Callable[[], bool]
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition[X]":  # noqa: ARG002
         """Begin to read, in the first worker alone: it has processes of its own."""
@@ -46,7 +48,7 @@ class _Partition(StatelessSourcePartition[X]):
         if self._source is None or self._workers is None or self._source.stopped():
             raise StopIteration
         found = self._workers.take(BATCH_BYTES)
-        if not found and self._workers.is_done:
+        if not found and self._workers.is_done and self._source.is_over():
             raise StopIteration
         return [self._source.decode(each) for each in found]
 

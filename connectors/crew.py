@@ -31,7 +31,7 @@ class Work(Protocol[T_contra]):
         """Work on a task."""
 
 
-class Workers(Protocol):
+class Workers(Protocol[T_contra]):
     """Whoever works through tasks."""
 
     @property
@@ -40,6 +40,9 @@ class Workers(Protocol):
 
     def take(self, most_bytes: int) -> list[bytes]:
         """Return what is found next, about so many bytes of it."""
+
+    def add(self, task: T_contra) -> None:
+        """Have one more task worked on."""
 
     def close(self) -> None:
         """End, whatever is left to do."""
@@ -54,23 +57,36 @@ class Alone(Generic[T]):
     """
 
     def __init__(self, work: Work[T], tasks: Iterable[T]) -> None:
-        self._found = (found for task in tasks for found in work(task))
+        self._work = work
+        self._tasks = deque(tasks)
+        self._found: Iterator[bytes] = iter(())
         self.is_done = False
 
     def take(self, most_bytes: int) -> list[bytes]:
         """Return what is found next, about so many bytes of it."""
         taken: list[bytes] = []
-        for found in self._found:
-            taken.append(found)
-            most_bytes -= len(found)
-            if most_bytes <= 0:
-                return taken
-        self.is_done = True
+        while most_bytes > 0:
+            found = next(self._found, None)
+            if found is not None:
+                taken.append(found)
+                most_bytes -= len(found)
+            elif self._tasks:
+                self._found = self._work(self._tasks.popleft())
+            else:
+                self.is_done = True
+                break
         return taken
+
+    def add(self, task: T) -> None:
+        """Have one more task worked on."""
+        self._tasks.append(task)
+        self.is_done = False
 
     def close(self) -> None:
         """End, whatever is left to do."""
-        self._found.close()
+        self._tasks.clear()
+        self._found = iter(())
+        self.is_done = True
 
 
 class Crew(Generic[T]):
@@ -92,6 +108,8 @@ class Crew(Generic[T]):
     ) -> None:
         self._work = work
         self._bundles = deque(bundles)
+        # Hands that work on one.
+        self._busy = 0
         self._lost = lost
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
@@ -112,7 +130,7 @@ class Crew(Generic[T]):
             if self._failure is not None:
                 message = "a process can't be started"
                 raise RuntimeError(message) from self._failure
-            return not self._waiting and not any(hand.is_alive() for hand in self._hands)
+            return not (self._waiting or self._bundles or self._busy)
 
     def take(self, most_bytes: int) -> list[bytes]:
         """Return what has been found, about so many bytes of it; waits a moment where there is nothing."""
@@ -126,6 +144,12 @@ class Crew(Generic[T]):
                 self._waiting_bytes -= len(taken[-1])
             self._changed.notify_all()
         return taken
+
+    def add(self, task: T) -> None:
+        """Have one more task worked on, by whoever is free first."""
+        with self._changed:
+            self._bundles.append([task])
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End, whatever is left to do."""
@@ -146,6 +170,7 @@ class Crew(Generic[T]):
                 if not self._work_on(process, bundle):
                     self._end(process)
                     process = None
+                self._put_down()
         except BaseException as error:  # it is raised again where somebody sees it
             with self._changed:
                 self._failure = error
@@ -165,8 +190,19 @@ class Crew(Generic[T]):
         process.end()
 
     def _next_bundle(self) -> Sequence[T] | None:
+        """Return what to work on, once there is something; None where there will be nothing any more."""
         with self._changed:
-            return self._bundles.popleft() if self._bundles and not self._closing else None
+            while not self._bundles and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                return None
+            self._busy += 1
+            return self._bundles.popleft()
+
+    def _put_down(self) -> None:
+        with self._changed:
+            self._busy -= 1
+            self._changed.notify_all()
 
     def _work_on(self, process: "_Process[T]", bundle: Sequence[T]) -> bool:
         """Return whether the process has survived it."""

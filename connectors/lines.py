@@ -40,9 +40,17 @@ class LineCutter:
         """Take the next bytes and return the lines that they finish."""
         *whole, rest = data.split(b"\n")
         lines = []
-        for piece in whole:
-            self._add(piece)
+        if whole:
+            self._add(whole[0])
             lines.append(self._finished())
+        if len(data) <= self._max_line_bytes:
+            # Nothing in it can be too long.
+            lines += map(Line, range(self.number + 1, self.number + len(whole)), whole[1:])
+            self.number += max(0, len(whole) - 1)
+        else:
+            for piece in whole[1:]:
+                self._add(piece)
+                lines.append(self._finished())
         if rest:
             self._add(rest)
         return lines

@@ -32,12 +32,13 @@ from flows.catalog import Catalog, Listed
 from flows.database import conninfo
 from flows.gauges import BackfillMetrics
 from flows.message import Message
-from flows.missing import Comparison, Missing, Step
+from flows.missing import Again, Comparison, Missing
 from flows.normalize import normalize
+from flows.reading import SheetReader
 from flows.recovery import Recovery, now, recoveries
 from flows.redact import redactor_of
 from flows.settings import SettingError, Settings
-from flows.sheet import Found, Over, Read, Sheet, SheetReader, Task
+from flows.sheet import Found, Over, Read, Sheet, Task
 from flows.shelf import Recovered, Shelf
 from flows.stock import Stock
 from flows.storage import ready
@@ -136,6 +137,9 @@ class Backfill:
         self._redactor = redactor_of(settings)
         self.runs: dict[int, Recovery] = {}
         self.progress = Progress()
+        # Runs that are not read to their end yet.
+        self._reading: set[int] = set()
+        self._workers: Workers[Task] | None = None
         self._done_bytes: dict[tuple[int, int], int] = {}
         self._stopped = False
         self.failure: Exception | None = None
@@ -166,6 +170,7 @@ class Backfill:
                     again=options.again,
                     is_patient=options.is_patient,
                     is_wanted=options.every_run,
+                    can_skim=not options.keep_other_lines,
                 ):
                     self._take(run)
         self._watch(self.progress)
@@ -184,7 +189,7 @@ class Backfill:
     def flow(self) -> Dataflow:
         """Return the dataflow: what is in the artifacts, what of it is missing, and that stored."""
         flow = Dataflow("backfill")
-        found = op.input("read", flow, ArtifactSource(self._workers, sheet.decode, lambda: self._stopped))
+        found = op.input("read", flow, self._source())
         steps = op.flat_map_batch("missing", found, self._missing)
         messages = op.flat_map_batch("normalize", steps, self._normalize)
         redacted = op.flat_map_batch("redact", messages, self._redact)
@@ -202,23 +207,34 @@ class Backfill:
         if self.failure is not None:
             raise self.failure
 
-    def _workers(self) -> Workers:
+    def _source(self) -> ArtifactSource[Found]:
+        return ArtifactSource(self._begin, sheet.decode, lambda: self._stopped, lambda: not self._reading)
+
+    def _begin(self) -> Workers[Task]:
         settings, options = self._settings, self._options
         limits = Limits(bytes=settings.agent_comms_artifact_bytes)
         reader = SheetReader(
             self._objects, settings.agent_comms_max_message_bytes, limits, keep_other_lines=options.keep_other_lines
         )
         tasks = [run.task for run in self.runs.values()]
+        self._reading = {*self.runs}
         if not options.processes or self.progress.bytes + len(tasks) * RUN_BYTES < WORTH_PROCESSES_BYTES:
-            return Alone(reader, tasks)
-        return Crew(reader, list(_bundles(tasks)), options.processes, _lost)
+            self._workers = Alone(reader, tasks)
+        else:
+            self._workers = Crew(reader, list(_bundles(tasks)), options.processes, _lost)
+        return self._workers
 
-    def _missing(self, found: list[Found]) -> list[Step]:
+    def _missing(self, found: list[Found]) -> list[Missing | Over]:
         for each in found:
             self._note(each)
-        steps = self._guard(lambda: self._comparison.missing(found))
+        steps = self._guard(lambda: self._comparison.missing(found)) or []
+        for step in steps:
+            if isinstance(step, Again) and self._workers is not None:
+                self._workers.add(self.runs[step.run].task)
+            elif isinstance(step, Over):
+                self._reading.discard(step.run)
         self._watch(self.progress)
-        return steps or []
+        return [step for step in steps if not isinstance(step, Again)]
 
     def _note(self, found: Found) -> None:
         progress = self.progress
@@ -236,7 +252,7 @@ class Backfill:
         self.progress.done_bytes += max(0, done - self._done_bytes.get(place, 0))
         self._done_bytes[place] = done
 
-    def _normalize(self, steps: list[Step]) -> list[Recovered | Over]:
+    def _normalize(self, steps: list[Missing | Over]) -> list[Recovered | Over]:
         recovered: list[Recovered | Over] = []
         for step in steps:
             if isinstance(step, Over):

@@ -34,7 +34,13 @@ class Missing(Struct, gc=False):
     source: str
 
 
-Step = Missing | Over
+class Again(Struct):
+    """A run that was skimmed is to be read, since something of it is missing."""
+
+    run: int
+
+
+Step = Missing | Over | Again
 
 
 class _Compared(Struct):
@@ -79,7 +85,7 @@ class Comparison:
                 self._runs[each.run].tallies[each.part].read = each
             elif isinstance(each, Over):
                 self._said.pop(each.run, None)
-                steps.append(each)
+                steps.append(Again(each.run) if self._runs[each.run].has_to_be_read() else each)
         return steps
 
     def _begin(self, found: Sequence[Found]) -> list[Found]:
@@ -108,7 +114,8 @@ class Comparison:
             lacking = part["time"].null_count()
             self._runs[sheet.run].tallies[sheet.part].stored += len(part) - lacking
             # Of what is all there, and over, nobody needs the times.
-            compared[id(sheet)] = _Compared(lacking, part if lacking or not sheet.is_last else None)
+            is_needed = not self._runs[sheet.run].is_skimmed and (lacking or not sheet.is_last)
+            compared[id(sheet)] = _Compared(lacking, part if is_needed else None)
         self._ask_who_spoke(sheets, compared)
         return compared
 
@@ -154,6 +161,10 @@ class Comparison:
 
     def _of_sheet(self, sheet: Sheet, compared: "_Compared") -> list[Missing]:
         run = self._runs[sheet.run]
+        if run.is_skimmed:
+            if compared.lacking:
+                run.miss()
+            return []
         file = run.file(sheet)
         file.rows += len(sheet.keys)
         if compared.messages is None or not sheet.keys:

@@ -90,6 +90,7 @@ class Recovery:
         again: read what has not changed, too.
         is_patient: leave an attempt's log alone while its events may still come.
         is_wanted: conclude it, though nothing has changed.
+        can_skim: whether it is enough to look for the messages' keys, as long as each of them is stored.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Recovery:
         again: bool = False,
         is_patient: bool = False,
         is_wanted: bool = False,
+        can_skim: bool = True,
     ) -> None:
         self.number = number
         self.run = listed.run
@@ -114,6 +116,9 @@ class Recovery:
         self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
         self._is_wanted = is_wanted
         self.report: RunReport | None = None
+        # Where some of it is stored it is likely to be all there, which its keys tell.
+        self._skim = can_skim and known.messages > 0
+        self._lacks = False
 
     def _tally(self, part: Part) -> Tally:
         entry = self._entries.get(part.artifact.location)
@@ -145,6 +150,11 @@ class Recovery:
         return known.phase_finished_at == word.finished_at and known.phase != word.phase
 
     @property
+    def is_skimmed(self) -> bool:
+        """Whether its messages' keys alone are looked for."""
+        return self._skim
+
+    @property
     def task(self) -> Task:
         """What is to be read of it."""
         run, runtime = self.run, self.known.runtime
@@ -154,11 +164,23 @@ class Recovery:
             "runtime": runtime if runtime != DEFAULT_RUNTIME else None,
         }
         said = {name: value for name, value in beside.items() if value}
-        return Task(self.number, *self.key, self.parts, said, self._waiting)
+        return Task(self.number, *self.key, self.parts, said, self._waiting, self._skim)
+
+    def miss(self) -> None:
+        """Note that something that was skimmed isn't stored."""
+        self._lacks = True
+
+    def has_to_be_read(self) -> bool:
+        """Say whether it was skimmed and is to be read after all, since not all of it is stored."""
+        again = self._skim and self._lacks
+        if again:
+            self._skim = self._lacks = False
+        return again
 
     def begin(self) -> None:
         """Forget what was found: the run is read from its beginning."""
         self.files.clear()
+        self._lacks = False
         self.tallies = [
             Tally(before=tally.before + tally.inserted, agent=tally.agent) if part.to_do else tally
             for part, tally in zip(self.parts, self.tallies, strict=True)
@@ -260,6 +282,7 @@ def recoveries(
     again: bool = False,
     is_patient: bool = False,
     is_wanted: bool = False,
+    can_skim: bool = True,
 ) -> list[Recovery]:
     """Return runs with what the database knows of them, numbered from `first`."""
     keys = [each.run.key for each in listed]
@@ -273,6 +296,7 @@ def recoveries(
             again=again,
             is_patient=is_patient,
             is_wanted=is_wanted,
+            can_skim=can_skim,
         )
         for number, each in enumerate(listed, first)
     ]

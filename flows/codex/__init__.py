@@ -6,6 +6,7 @@ The publisher that follows a file and the backfill that reads it afterwards use 
 
 from flows.codex.line import message_id
 from flows.codex.reader import FileKind, Reader, artifact_name
+from flows.codex.skimmer import Skimmer
 from flows.codex.state import State
 
-__all__ = ["FileKind", "Reader", "State", "artifact_name", "message_id"]
+__all__ = ["FileKind", "Reader", "Skimmer", "State", "artifact_name", "message_id"]

@@ -24,11 +24,15 @@ def message_id(kind: str, thread: str | None, number: int, data: bytes) -> str:
         number: of the line, from 1.
         data: its bytes, without what ends it.
     """
-    digest = blake2b(
-        f"{len(kind)}:{kind}{len(thread or '')}:{thread or ''}{number}:".encode(), digest_size=_DIGEST_BYTES
-    )
+    digest = begun_id(kind, thread)
+    digest.update(b"%d:" % number)
     digest.update(data)
     return digest.hexdigest()
+
+
+def begun_id(kind: str, thread: str | None) -> blake2b:
+    """Return what the ids of all lines of a thread begin with; a line's number, a colon and its bytes are to follow."""
+    return blake2b(f"{len(kind)}:{kind}{len(thread or '')}:{thread or ''}".encode(), digest_size=_DIGEST_BYTES)
 
 
 def is_blank(data: bytes) -> bool:

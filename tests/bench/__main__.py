@@ -17,6 +17,7 @@ import click
 
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
 from tests.bench import (
+    backfill,
     fanout,
     ingest,
     live,
@@ -49,6 +50,7 @@ PARTS: dict[str, Callable[[Bench], Results]] = {
     "queries": queries.measure,
     "watching": watching.measure,
     "readers": readers.measure,
+    "backfill": backfill.measure,
 }
 
 

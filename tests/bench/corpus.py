@@ -54,7 +54,7 @@ def spread(number: int) -> Published:
 def realistic(number: int) -> Published:
     """Return a message whose kind and size are drawn as real streams have them, up to 1 MB."""
     kind = kind_at(number * _GOLDEN % 1)
-    text = _text(number, min(LARGE_BYTES, size_at(kind, number * _SILVER % 1)), kind.foreign)
+    text = piece(number, min(LARGE_BYTES, size_at(kind, number * _SILVER % 1)), kind.foreign)
     if number * _BRONZE % 1 < kind.suspicious:
         text += _suspicions()[number % SUSPICIONS]
     said: dict[str, object]
@@ -76,7 +76,7 @@ def mixed(number: int) -> Published:
 
 def large(number: int) -> Published:
     """Return a message of 1 MB."""
-    return _payload(number, "tool_result", {"content": _text(number, LARGE_BYTES, 0.4)})
+    return _payload(number, "tool_result", {"content": piece(number, LARGE_BYTES, 0.4)})
 
 
 def with_secret(corpus: Corpus) -> Corpus:
@@ -107,7 +107,7 @@ def _payload(number: int, kind: str, said: dict[str, object], runs: int = RUNS) 
     return Published(subject, msgspec.json.encode(payload))
 
 
-def _text(number: int, size: int, foreign: float) -> str:
+def piece(number: int, size: int, foreign: float) -> str:
     """Return a piece of made-up output of about so many bytes, another one for each number."""
     share = round(foreign, 1)
     # Of the characters beyond ASCII each has three bytes.

@@ -88,7 +88,7 @@ def measure(bench: Bench) -> Results:
 def _take_turns(bench: Bench, corpus: Corpus, number: int) -> list[tuple[Copied, CatchUp]]:
     rows = rows_of(corpus, number)
     bench.fill(corpus, number)
-    return [(_copy(bench, rows), catch_up(bench, number)) for _ in range(bench.rounds)]
+    return [(copy(bench, rows), catch_up(bench, number)) for _ in range(bench.rounds)]
 
 
 def rows_of(corpus: Corpus, number: int) -> list[Sequence[Any]]:
@@ -98,11 +98,11 @@ def rows_of(corpus: Corpus, number: int) -> list[Sequence[Any]]:
         published = corpus(index)
         row = normalize(delivered(published.subject, published.payload, index), LIMIT)
         assert isinstance(row, Message), row
-        rows.append([_value(row, column) for column in COLUMNS])
+        rows.append([value(row, column) for column in COLUMNS])
     return rows
 
 
-def _value(row: Message, column: str) -> Any:
+def value(row: Message, column: str) -> Any:
     if column == "id":
         return UUID(bytes=row_id(row.dedupe_key, int(row.timestamp.timestamp() * 1000)))
     if column == "attrs":
@@ -116,7 +116,7 @@ def delivered(subject: str, payload: bytes, number: int) -> JetStreamMessage:
     return JetStreamMessage(subject, payload, f"$JS.ACK.s.c.1.{number}.{number}.{STORED_AT}.0")
 
 
-def _copy(bench: Bench, rows: list[Sequence[Any]]) -> Copied:
+def copy(bench: Bench, rows: Sequence[Sequence[Any]]) -> Copied:
     with bench.database() as database, psycopg.connect(database) as connection:
         connection.execute(REFERENCE)
         connection.commit()

@@ -4,15 +4,17 @@ Both are taken of the same messages: a listener of the bench's own waits for the
 and reads the new rows, a client of the stream reads what the web sends.
 """
 
+import re
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from statistics import quantiles
-from typing import Annotated
+from typing import Annotated, Any
 
 import psycopg
 
@@ -25,9 +27,13 @@ from tests.watcher import Watcher
 from tests.webserver import WebServer
 
 CHANNEL = "agent_comms"
+# Who else writes into the run says no number and moment.
+PACED = re.compile("[0-9]+ [0-9]+")
 NEW_ROWS = """
-    SELECT seq, content FROM workflow_comms.agent_messages WHERE channel = 'run' AND seq > %s ORDER BY seq
+    SELECT seq, content FROM workflow_comms.agent_messages
+    WHERE channel = 'run' AND seq > %s ORDER BY seq
 """
+RUN = "live"
 WARM_UP = 20
 # 20 a second is what the service that this one replaces was measured at.
 RATES = {1: 30, 20: 20, 100: 20, 1_000: 20}
@@ -49,8 +55,15 @@ def measure(bench: Bench) -> Results:
     return {f"{rate:,} a second": latency(bench, rate, bench.seconds(seconds)) for rate, seconds in RATES.items()}
 
 
-def latency(bench: Bench, rate: int, seconds: float) -> Latency:
-    """Publish at a steady rate and note when each message is read as a row, and at a watcher."""
+def latency(bench: Bench, rate: int, seconds: float, beside: Callable[[str], Any] = nullcontext) -> Latency:
+    """Publish at a steady rate and note when each message is read as a row, and at a watcher.
+
+    Args:
+        bench: its stream is made anew.
+        rate: messages a second.
+        seconds: how long.
+        beside: begins what else happens to the database meanwhile; a context, entered once all is warm.
+    """
     number = max(10, int(rate * seconds))
     with ExitStack() as ends:
         bench.stream.create()
@@ -58,7 +71,7 @@ def latency(bench: Bench, rate: int, seconds: float) -> Latency:
         ends.enter_context(Ingest(bench.stream, database, bench.folder / "live-ingest.log"))
         settings = {"DATABASE_URL": database, "NATS_URL": bench.stream.url}
         web = ends.enter_context(WebServer(bench.folder / f"web-{rate}", settings))
-        watcher = ends.enter_context(Watcher(web.url, runId="uid-live"))
+        watcher = ends.enter_context(Watcher(web.url, runId=f"uid-{RUN}"))
         rows: list[float] = []
         events: list[float] = []
         for reader in (lambda: _read_rows(database, rows), lambda: _read_events(watcher, events)):
@@ -66,11 +79,17 @@ def latency(bench: Bench, rate: int, seconds: float) -> Latency:
         # Closed without it, the watcher would wait for its reader, and that one for the next heartbeat.
         ends.callback(watcher.socket.shutdown, socket.SHUT_RDWR)
         # What is measured is warm: connections, caches, the run's first row.
-        for paced, count in ((50.0, WARM_UP), (float(rate), WARM_UP + number)):
-            assert publish_steadily(bench.stream.url, "live", paced, count - len(events)).wait() == 0
-            wait_until(partial(_all_arrived, count, rows, events), "every message, as a row and at the client")
+        _publish(bench, 50.0, WARM_UP, rows, events)
+        with beside(database):
+            _publish(bench, float(rate), WARM_UP + number, rows, events)
     by_row, by_event = (quantiles(taken[WARM_UP:], n=100, method="inclusive") for taken in (rows, events))
     return Latency(by_row[49], by_row[98], by_event[49], by_event[98], max(events[WARM_UP:]))
+
+
+def _publish(bench: Bench, rate: float, upto: int, rows: list[float], events: list[float]) -> None:
+    """Publish until there are so many, and wait for the last."""
+    assert publish_steadily(bench.stream.url, RUN, rate, upto - len(events)).wait() == 0
+    wait_until(partial(_all_arrived, upto, rows, events), "every message, as a row and at the client")
 
 
 def _all_arrived(count: int, *taken: list[float]) -> bool:
@@ -87,7 +106,7 @@ def _read_rows(database: str, taken: list[float]) -> None:
             for _ in connection.notifies(timeout=1.0, stop_after=1):
                 pass
             rows = connection.execute(NEW_ROWS, (last,)).fetchall()
-            taken += [_milliseconds_since(content) for _, content in rows]
+            taken += [_milliseconds_since(content) for _, content in rows if PACED.fullmatch(content)]
             last = rows[-1][0] if rows else last
 
 
@@ -96,7 +115,7 @@ def _read_events(watcher: Watcher, taken: list[float]) -> None:
     # http.client stumbles in several ways over a connection that is closed under it.
     with suppress(OSError, ValueError, AttributeError, HTTPException):
         for event in watcher:
-            if event.name == "message":
+            if event.name == "message" and PACED.fullmatch(event.said):
                 taken += [_milliseconds_since(event.said)]
 
 

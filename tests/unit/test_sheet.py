@@ -6,11 +6,12 @@ import pytest
 
 from connectors.archive import Limits
 from connectors.objects import Objects
-from flows import sheet
+from flows import page, sheet
 from flows.artifact import artifact
 from flows.codex import Reader
 from flows.identity import Scope
-from flows.sheet import Begun, Found, Over, Part, Read, Sheet, SheetReader, Task
+from flows.reading import SheetReader
+from flows.sheet import Begun, Found, Over, Part, Read, Sheet, Task
 from tests.artifacts import EVENTS, LOG, STREAMS, Archive, tgz
 from tests.sidecar import THREAD, event, item, said, talk
 
@@ -69,7 +70,7 @@ def test_a_run_is_told_from_its_beginning_to_its_end(archive: Archive) -> None:
 
 
 def test_a_large_file_comes_on_several_sheets(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheet, "SHEET_ROWS", 10)
+    monkeypatch.setattr(page, "SHEET_ROWS", 10)
     archive.add("run-1", talk(10), end="")
     found = sheets(read(archive))
     assert len(found) > 5

@@ -1,0 +1,119 @@
+"""Reads what a run has left into sheets of a few thousand messages.
+
+This is what happens in the reading processes; it knows nothing of the database.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from connectors.archive import LIMITS, Limits, Member, members
+from connectors.objects import ObjectError, Objects
+from connectors.unpack import ArchiveError
+from flows.artifact import BUNDLE, Artifact, kind_of, title_of
+from flows.codex import FileKind, Reader, Skimmer
+from flows.fit import budget
+from flows.identity import Scope
+from flows.message import CHANNEL_RUN
+from flows.page import Count, Pages
+from flows.sheet import Begun, Found, Over, Read, Sheet, Task, encode
+from flows.skim import Skim
+
+
+class SheetReader(Struct):
+    """Reads runs; may be sent to another process.
+
+    Attributes:
+        max_message_bytes: what is larger is cut as the publisher cuts it.
+        limits: of what an artifact may unpack to.
+        keep_other_lines: make messages of lines that are no events, too.
+    """
+
+    objects: Objects
+    max_message_bytes: int
+    limits: Limits = LIMITS
+    keep_other_lines: bool = False
+
+    def __call__(self, task: Task) -> Iterator[bytes]:
+        """Yield what is found in a run's artifacts, encoded."""
+        for found in self.read(task):
+            yield encode(found)
+
+    def read(self, task: Task) -> Iterator[Found]:
+        """Yield what is found in a run's artifacts: of each attempt its events, and its log where they say nothing."""
+        yield Begun(task.number)
+        spoken: dict[str, int] = {}
+        waiting = set(task.waiting)
+        # Stable: whatever is no log comes first.
+        for place, part in sorted(enumerate(task.parts), key=lambda each: each[1].artifact.kind == "log"):
+            attempt = part.artifact.attempt
+            if not part.to_do:
+                spoken[attempt] = spoken.get(attempt, 0) + part.messages
+                continue
+            read = Read(task.number, place)
+            if part.artifact.kind == "log" and (spoken.get(attempt) or attempt in waiting):
+                read.needed, read.may_pass = False, not spoken.get(attempt)
+            else:
+                yield from self._read_part(task, place, read)
+            spoken[attempt] = spoken.get(attempt, 0) + read.messages
+            if read.may_pass:
+                waiting.add(attempt)
+            yield read
+        yield Over(task.number)
+
+    def _read_part(self, task: Task, place: int, read: Read) -> Iterator[Sheet]:
+        artifact = task.parts[place].artifact
+        try:
+            yield from self._sheets(task, place, read, logs=False)
+            if artifact.kind == BUNDLE and not read.messages:
+                yield from self._sheets(task, place, read, logs=True)
+        except ObjectError as error:
+            read.trouble, read.text, read.may_pass = error.trouble.value, str(error), error.helps_to_wait
+        except ArchiveError as error:
+            read.trouble, read.text = error.damage.value, f"{artifact.object.key}: {error}"
+
+    def _sheets(self, task: Task, place: int, read: Read, *, logs: bool) -> Iterator[Sheet]:
+        artifact = task.parts[place].artifact
+        scope = Scope(CHANNEL_RUN, task.namespace, task.uid)
+        with self.objects.open(artifact.object) as opened:
+            file = _Counted(opened)
+            number = 0
+            for member in members(file, self.limits):  # type: ignore[arg-type]  # it is read, and nothing else
+                kind, name = _role(artifact, member)
+                if kind is None or (artifact.kind == BUNDLE and (kind == "log") != logs):
+                    continue
+                at = task.number, place, number
+                if task.skim:
+                    sheets = Skim(at, read).of(member, Skimmer(kind, Count(read).add), scope.key_of_id)
+                else:
+                    # As the publisher reads it, to the byte: what is too large is cut in the same place.
+                    reader = Reader(kind, "live", name, budget=budget(self.max_message_bytes))
+                    pages = Pages(at, name, artifact.object.key, task.beside, read)
+                    pages.keep_other_lines = self.keep_other_lines
+                    sheets = pages.of(member, reader, scope.key_of_id)
+                for sheet in sheets:
+                    sheet.share = min(file.read_bytes / max(artifact.object.size, 1), 1.0)
+                    yield sheet
+                number += 1
+
+
+def _role(artifact: Artifact, member: Member) -> tuple[FileKind | None, str]:
+    """Return what a file in an artifact is, and what it is called."""
+    kind = kind_of(member.name) if member.name else None
+    if kind is not None and kind != BUNDLE:
+        return kind, title_of(member.name)
+    return (None, "") if artifact.kind == BUNDLE else (artifact.kind, artifact.name)
+
+
+class _Counted:
+    """A file, and how much of it has been read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.read_bytes = 0
+
+    def read(self, size: int, /) -> bytes:
+        data: bytes = self._file.read(size)
+        self.read_bytes += len(data)
+        return data
