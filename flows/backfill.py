@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 import bytewax.operators as op
-import msgspec
 import psycopg
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -25,10 +24,11 @@ from msgspec import Struct
 from connectors.archive import Limits
 from connectors.artifacts import ArtifactSource
 from connectors.crew import Alone, Crew, Workers
-from connectors.delivery import JetStreamMessage
+from connectors.delivery import Delivery, JetStreamMessage
 from connectors.objects import ObjectError, Objects
 from flows import logs, sheet
 from flows.catalog import Catalog, Listed
+from flows.courtesy import step_back
 from flows.database import conninfo
 from flows.gauges import BackfillMetrics
 from flows.message import Message
@@ -55,13 +55,6 @@ PATIENCE = timedelta(minutes=2)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class _Kind(Struct):
-    kind: str
-
-
-_kind_of = msgspec.json.Decoder(_Kind).decode
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -300,13 +293,31 @@ class Backfill:
             return None
 
 
+class _Delivered(JetStreamMessage, frozen=True, gc=False):
+    """A message as the stream would have delivered it.
+
+    Attributes:
+        placed_at: when the stream would have stored it, nanoseconds since the Unix epoch: what has no time of its own
+            takes this one.
+    """
+
+    placed_at: int = 0
+
+    @property
+    def stored_at(self) -> int:
+        """The same, as of what was delivered."""
+        return self.placed_at
+
+    def delivery(self) -> Delivery:
+        """Return what the server would say of it."""
+        return Delivery(deliveries=1, stream_seq=0, stored_at=self.placed_at)
+
+
 def message_of(missing: Missing, run: Recovery, settings: Settings) -> Message | None:
     """Return what is missing as the message that the ingest makes of it; None where it makes none."""
-    kind = _kind_of(missing.claim).kind
-    subject = run.subject(missing.part, kind, settings.agent_id)
-    # Stored when it was said: what has no time of its own takes this one.
-    reply = f"$JS.ACK.backfill.backfill.1.0.0.{missing.time * 1_000}.0"
-    message = normalize(JetStreamMessage(subject, missing.claim, reply), settings.agent_comms_max_message_bytes)
+    subject = run.subject(missing.part, missing.kind, settings.agent_id)
+    delivered = _Delivered(subject, missing.claim, "", placed_at=missing.time * 1_000)
+    message = normalize(delivered, settings.agent_comms_max_message_bytes)
     if not isinstance(message, Message):
         return None
     message.attrs["timestamp_source"] = missing.source
@@ -385,6 +396,7 @@ def flow() -> Dataflow:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: backfill.stop())
     mind_garbage()
+    step_back()
     return backfill.flow()
 
 

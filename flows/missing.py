@@ -22,6 +22,7 @@ class Missing(Struct, gc=False):
     Attributes:
         run: the number of its run.
         part: of the artifact that it is in.
+        kind: of message.
         claim: as a payload without a time.
         time: when it was said, microseconds since the Unix epoch.
         source: what the time was taken from.
@@ -29,6 +30,7 @@ class Missing(Struct, gc=False):
 
     run: int
     part: int
+    kind: str
     claim: bytes
     time: int
     source: str
@@ -186,8 +188,8 @@ class Comparison:
         first = compared.messages["is_first"].to_list()
         run.tallies[sheet.part].again += first.count(False)
         return [
-            Missing(sheet.run, sheet.part, claim, *place)
-            for claim, place, time, is_first in zip(sheet.claims, places, known, first, strict=True)
+            Missing(sheet.run, sheet.part, kind, claim, *place)
+            for kind, claim, place, time, is_first in zip(sheet.kinds, sheet.claims, places, known, first, strict=True)
             if time is None and is_first
         ]
 

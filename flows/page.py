@@ -160,6 +160,7 @@ class Pages:
             self._read.skip("unreadable")
             return
         sheet.keys.append(key_of_id(claim.message_id or ""))
+        sheet.kinds.append(claim.kind or "")
         sheet.claims.append(encoded)
         self._size += len(encoded)
         self._count.add(claim)
@@ -170,7 +171,7 @@ class Pages:
         return sheet
 
     def _blank(self) -> Sheet:
-        return Sheet(*self._place, [], [], {}, {}, 0, 1.0, is_last=False)
+        return Sheet(*self._place, [], [], [], {}, {}, 0, 1.0, is_last=False)
 
 
 class Lines:

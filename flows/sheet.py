@@ -56,6 +56,7 @@ class Sheet(Struct, tag="sheet"):
         part: the artifact's place in its task.
         file: which of the artifact's files it is, from 0.
         keys: of each message, by which it is known whether it is stored.
+        kinds: of each message; none where the run is skimmed.
         claims: of each message, as a payload without a time; none where the run is skimmed.
         told: when a message was said by its own word, by its place; microseconds since the Unix epoch.
         threads: where on the sheet a thread begins, and when by its id, in the same measure.
@@ -68,6 +69,7 @@ class Sheet(Struct, tag="sheet"):
     part: int
     file: int
     keys: list[str]
+    kinds: list[str]
     claims: list[bytes]
     told: dict[int, int]
     threads: dict[int, int | None]

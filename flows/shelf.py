@@ -1,6 +1,7 @@
 """Stores recovered messages, and keeps account of what they were recovered from."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ import sql
 from connectors.store import Store
 from flows import account
 from flows.completion import complete
+from flows.courtesy import Courtesy
 from flows.dedupe import Duplicate
 from flows.message import Message
 from flows.patience import insist
@@ -29,9 +31,6 @@ from flows.storage import Ready, messages, ready
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# A transaction holds the lock of all writers: live messages wait for no more than this.
-BATCH_ROWS = 1_000
-BATCH_BYTES = 1024 * 1024
 # Runs whose account is settled at once.
 BATCH_RUNS = 100
 
@@ -89,8 +88,11 @@ class Shelf:
         self._waiting_bytes = 0
         self._over: list[Recovery] = []
         self._connection: Connection[Any] | None = None
+        self._courtesy = Courtesy()
+        self._has_looked = False
         self._writer = ThreadPoolExecutor(1, "shelf")
-        self._writing: Future[None] | None = None
+        # At once, while this thread has its full priority: who holds the lock of all writers must not wait for a core.
+        self._writing: Future[None] | None = self._writer.submit(lambda: None)
 
     def put(self, steps: Sequence[Recovered | Over]) -> None:
         """Take what comes next; waits while what came before is written, once there is a batch of it.
@@ -102,7 +104,7 @@ class Shelf:
             if isinstance(step, Recovered):
                 self._waiting.append(step)
                 self._waiting_bytes += step.message.size
-                if len(self._waiting) >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
+                if len(self._waiting) >= self._courtesy.rows or self._waiting_bytes >= self._courtesy.bytes:
                     self._hand_over()
             else:
                 # All of its messages are written, or wait; none comes any more.
@@ -125,6 +127,9 @@ class Shelf:
         batch, over = self._waiting, self._over
         self._waiting, self._waiting_bytes, self._over = [], 0, []
         self._writing = self._writer.submit(self._write, batch, over)
+        if not self._courtesy.is_alone:
+            # Nor for this thread to let it have the interpreter.
+            self._wait()
 
     def _wait(self) -> None:
         writing, self._writing = self._writing, None
@@ -141,6 +146,23 @@ class Shelf:
             self._settle(over)
 
     def _store_batch(self, batch: Sequence[Recovered]) -> None:
+        if not self._has_looked:
+            self._look(0)
+        # What was gathered while nobody else wrote is too much beside others.
+        most = self._courtesy.rows
+        for first in range(0, len(batch), most):
+            began = time.monotonic()
+            stored = self._store_some(batch[first : first + most])
+            rest = self._courtesy.rest(time.monotonic() - began)
+            self._look(stored)
+            time.sleep(rest)
+
+    def _look(self, stored: int) -> None:
+        self._insist(lambda: self._courtesy.look(self._open(), stored))
+        self._has_looked = True
+
+    def _store_some(self, batch: Sequence[Recovered]) -> int:
+        """Return how many of a batch were stored."""
         self._origins = {each.message.dedupe_key: each for each in batch}
         written = self._insist(lambda: self._store.store([each.ready or ready(each.message) for each in batch]))
         for item in written.new:
@@ -158,6 +180,7 @@ class Shelf:
         # Whoever has stored the others has done so since they were looked for.
         for origin in self._origins.values():
             self._tally(origin).stored += 1
+        return len(written.new)
 
     def _take_origin(self, item: Ready | Duplicate) -> Recovered | None:
         return self._origins.pop(item.message.dedupe_key, None) if isinstance(item, Ready) else None

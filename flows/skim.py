@@ -62,4 +62,4 @@ class Skim:
     def _turned(self, *, is_last: bool) -> Sheet:
         keys, lines, self._keys, self._lines = self._keys, self._lines, [], 0
         self._read.lines += lines
-        return Sheet(*self._place, keys, [], {}, {}, lines, 1.0, is_last=is_last)
+        return Sheet(*self._place, keys, [], [], {}, {}, lines, 1.0, is_last=is_last)

@@ -1,12 +1,14 @@
 """A real S3 to test against: moto's server, over HTTP."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from typing import Any
 
+import boto3
 import fsspec
 import pytest
 
@@ -32,6 +34,30 @@ class Store(Server):
     def environ(self) -> dict[str, str]:
         """What has Amazon's own tools find it."""
         return {**KEYS, "AWS_ENDPOINT_URL_S3": self.url}
+
+    @contextmanager
+    def guarded(self, user: str, forbidden: str) -> Iterator[dict[str, str]]:
+        """Give the keys of a user who may read everything but some objects, and have them asked for meanwhile."""
+        kept = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        iam: Any = boto3.client("iam", endpoint_url=self.url, **kept)
+        statements = [
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "s3:GetObject", "Resource": forbidden},
+        ]
+        iam.create_user(UserName=user)
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=user, PolicyName="all-but-some", PolicyDocument=document)
+        keys = iam.create_access_key(UserName=user)["AccessKey"]
+        self._ask_for_keys_after("0")
+        try:
+            yield {"AWS_ACCESS_KEY_ID": keys["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"]}
+        finally:
+            self._ask_for_keys_after("inf")
+
+    def _ask_for_keys_after(self, requests: str) -> None:
+        with closing(HTTPConnection(HOST, self.port, timeout=10)) as connection:
+            connection.request("POST", "/moto-api/reset-auth", requests)
+            assert connection.getresponse().status == 200
 
     def prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -164,6 +164,7 @@ def _of_root(error: ObjectError) -> Failure:
 def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Options, *, as_json: bool) -> int:
     """Do it, and print what it came to; returns the exit code."""
     from flows.backfill import Backfill, mind_garbage
+    from flows.courtesy import step_back
     from flows.gauges import BackfillMetrics
     from flows.summary import Summary
     from web.gauge import Gauge
@@ -187,6 +188,7 @@ def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Op
     with Gauge() as gauge:
         work = Backfill(settings, objects, options, watch=show, done=done)
         asked = _end_on_signal(work)
+        step_back()
         work.prepare(listed)
         work.run()
     summary.unchanged = work.progress.unchanged

@@ -41,6 +41,7 @@ def leave(folder: Path, names: Sequence[str], lines: int, talk: Talk = plain) ->
     """Put runs into a folder, each of so many lines or a few more; returns how many bytes of text they are."""
     numbers = count()
     size = 0
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "runs.jsonl").open("a") as told:
         for at, name in enumerate(names):
             text = b"\n".join(_events(at, lines, talk, numbers)) + b"\n"

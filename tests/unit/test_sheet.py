@@ -1,8 +1,13 @@
 import pickle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
 
 from connectors.archive import Limits
 from connectors.objects import Objects
@@ -35,6 +40,10 @@ def sheets(found: list[Found]) -> list[Sheet]:
 
 def reads(found: list[Found]) -> list[Read]:
     return [each for each in found if isinstance(each, Read)]
+
+
+def keys(found: list[Found]) -> list[str]:
+    return [key for each in sheets(found) for key in each.keys]
 
 
 def claims(found: list[Found]) -> list[dict[str, Any]]:
@@ -194,3 +203,61 @@ def test_a_task_can_be_sent_to_another_process(archive: Archive) -> None:
     reader = SheetReader(Objects(str(archive.folder)), 1024 * 1024)
     there, sent = pickle.loads(pickle.dumps((reader, task(archive))))
     assert list(there(sent)) == list(reader(task(archive)))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_what_is_skimmed_has_the_same_keys_and_the_same_account(name: str, archive: Archive) -> None:
+    archive.add("run-1", STREAMS[name])
+    assert_skimmed_alike(archive)
+
+
+def assert_skimmed_alike(archive: Archive) -> None:
+    what = task(archive)
+    whole = read(archive, what)
+    skimmed = read(archive, structs.replace(what, skim=True))
+    assert [key for each in sheets(skimmed) for key in each.keys] == [
+        key for each in sheets(whole) for key in each.keys
+    ]
+    assert reads(skimmed) == reads(whole)
+    assert claims(skimmed) == []
+    assert sum(each.lines for each in sheets(skimmed)) == sum(each.lines for each in sheets(whole))
+
+
+LINES = [line for name in sorted(STREAMS) for line in STREAMS[name].split(b"\n")]
+ODD = [
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"  "}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\\u2003"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\xe2\x80\x83"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":7}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"reasoning"}}',
+    b'{"type":"item.updated","item":{"id":"a","type":"command_execution","command":"x"}}',
+    b'{"type":"item.started","item":{"type":"command_execution","command":"x"}}',
+    b'{"type":"item.completed","item":{"type":"command_execution","command":"x"}}',
+    b'{"type":"item.started","item":{"id":5,"type":"command_execution","command":"x"}}',
+    b'{"type":"item.completed","item":{"id":"5","type":"mcp_tool_call","server":"s"}}',
+    b'{"type":"item.completed","item":{"id":"5","item_type":"assistant_message","text":"x"}}',
+    b'{"type":"item.started","item":null}',
+    b'{"type":"item.started"}',
+    b'{"type":"turn.started","message":"x"}',
+    b'{"type":"turn.started","extra":1}',
+    b'{"type":"error"}',
+    b'{"type":"error","message":null}',
+    b'{"type":"error","item":{"type":"agent_message","text":"x"}}',
+    b'{"type":"error","msg":{"type":"agent_message","message":"x"}}',
+    b'{"prompt":"x"}',
+    b'{"type":"message"}',
+    b'{"type":"item.completed","item":{"id":"b","type":"command_execution","command":"\xff"}}\r',
+    b'{"type":"item.completed","item":{"id":"a","type":"command_execution","command":"x"}} x',
+    b"",
+    b"null",
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(chosen=st.lists(st.sampled_from([*LINES, *ODD]), max_size=40), cuts=st.lists(st.integers(0, 300), max_size=3))
+def test_whatever_lines_follow_each_other_they_are_skimmed_alike(chosen: list[bytes], cuts: list[int]) -> None:
+    lines = [line[: cuts[at]] if at < len(cuts) else line for at, line in enumerate(chosen)]
+    with TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        archive.add("run-1", lines, end="")
+        assert_skimmed_alike(archive)

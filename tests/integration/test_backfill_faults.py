@@ -1,0 +1,262 @@
+"""Backfills that are killed, whose Postgres or bucket goes away, and artifacts that can't be had."""
+
+import os
+import pwd
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pytest
+
+from connectors.embedded import EmbeddedPostgres
+from connectors.objects import Objects
+from flows.backfill import Backfill, Options, Progress
+from flows.catalog import Catalog
+from flows.courtesy import BESIDE_ROWS
+from flows.settings import Settings
+from tests.artifacts import Archive, Stored, completion, live, recover, store, tgz
+from tests.backfilling import finish, kill_in_the_midst, moments, start
+from tests.bucket import Bucket
+from tests.ingestion import assert_runs_agree
+from tests.proxy import Proxy
+from tests.servers import fresh_database
+from tests.sidecar import talk
+from tests.waiting import wait_until
+
+TURNS = 4
+LINES = "\n".join(talk(TURNS)).encode()
+WHOLE = [message.content for message in live(LINES, "run", ends=True)]
+RUNS = 120
+
+
+@pytest.fixture
+def many(archive: Archive) -> Archive:
+    for number in range(RUNS):
+        archive.add(f"run-{number:03}", LINES)
+    return archive
+
+
+def assert_whole(stored: Stored, runs: int = RUNS) -> None:
+    assert stored.contents() == WHOLE * runs
+    assert stored.ask("SELECT count(*), sum(inserted) FROM workflow_comms.artifacts WHERE state = 'read'") == [
+        (runs, runs * len(WHOLE))
+    ]
+    assert_runs_agree(stored.dsn)
+
+
+def test_killed_at_random_moments_it_goes_on_and_stores_each_message_once(
+    many: Archive, database: str, stored: Stored, seed: int
+) -> None:
+    chance = random.Random(seed)
+    done = 0
+    for rows in moments(chance, RUNS * len(WHOLE) * 3 // 4, 3):
+        kill_in_the_midst(start(database, many.folder, "--processes", str(chance.choice((0, 1)))), stored, rows)
+        read = stored.ask("SELECT count(*) FROM workflow_comms.artifacts WHERE state = 'read'")[0][0]
+        assert read >= done, "what was done is done"
+        done = read
+    last = finish(database, many.folder)
+    assert last.returncode == 0, last.stderr
+    assert_whole(stored)
+
+
+def test_after_a_kill_nothing_that_was_finished_is_read_again(many: Archive, database: str, stored: Stored) -> None:
+    process = start(database, many.folder, "--processes", "1")
+    wait_until(
+        lambda: stored.ask("SELECT count(*) FROM workflow_comms.artifacts WHERE state = 'read'")[0][0] > 0,
+        "some that are finished",
+    )
+    process.kill()
+    process.communicate()
+    done = stored.ask("SELECT location FROM workflow_comms.artifacts WHERE state = 'read'")
+    assert len(done) < RUNS, "it was over before it could be killed"
+    for (location,) in done:
+        # As long and as old as before, but whoever reads it finds nothing.
+        path = Path(location.removeprefix("file://"))
+        known = path.stat()
+        with path.open("r+b") as file:
+            file.write(bytes(known.st_size))
+        os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+    last = finish(database, many.folder)
+    assert last.returncode == 0, last.stderr
+    assert f"{len(done):,} unchanged" in last.stdout
+    assert_whole(stored)
+
+
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGINT], ids=["at once", "in order"])
+def test_postgres_restarted_in_the_midst_is_waited_for(
+    how: signal.Signals, many: Archive, own_postgres_server: EmbeddedPostgres
+) -> None:
+    own_postgres_server.stop_signal = how
+    with fresh_database(own_postgres_server) as database:
+        stored = Stored(database)
+        process = start(database, many.folder, "--processes", "1")
+        for rows in (300, 1_200):
+            wait_until(lambda: stored.count() >= rows, f"{rows} rows")  # noqa: B023
+            assert process.poll() is None, "it was over too soon"
+            own_postgres_server.restart()
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert "Traceback" not in said
+        assert_whole(stored)
+
+
+def test_where_postgres_stays_away_it_ends_and_the_next_goes_on(
+    many: Archive, own_postgres_server: EmbeddedPostgres
+) -> None:
+    with fresh_database(own_postgres_server) as database:
+        stored = Stored(database)
+        killed = False
+
+        def kill(progress: Progress) -> None:
+            nonlocal killed
+            if progress.rows and not killed:
+                killed = True
+                own_postgres_server.kill()
+
+        objects = Objects(str(many.folder))
+        options = Options(processes=0, patience=timedelta(seconds=1))
+        work = Backfill(Settings(database_url=database), objects, options, watch=kill)
+        work.prepare(Catalog(objects).everything())
+        with pytest.raises(psycopg.OperationalError):
+            work.run()
+        own_postgres_server.start()
+        assert stored.count() < RUNS * len(WHOLE)
+        recover(database, many.folder)
+        assert_whole(stored)
+
+
+def test_a_way_to_the_bucket_that_breaks_in_the_midst_costs_one_run_another_try(
+    bucket: Bucket, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        bucket.put(f"run-{number}/run-{number}/implementation-events.jsonl", LINES)
+    with Proxy(bucket.store.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.instead(bucket.store.url))
+        proxy.cut_at(f"/{bucket.name}/run-3/".encode(), from_client=True, times=100)
+        reports = {name: run.report for name, run in recover(database, bucket.root).items() if run.report}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.store.url)
+    assert [name for name, report in reports.items() if report.damaged] == ["run-3"]
+    (said,) = reports["run-3"].damaged.values()
+    assert said.startswith("unreachable: ")
+    assert reports["run-3"].waiting
+    assert stored.count() == 5 * len(WHOLE)
+    assert [*recover(database, bucket.root)] == ["run-3"]
+    assert_whole(stored, 6)
+
+
+def test_an_object_that_may_not_be_read_is_told_and_tried_again(
+    bucket: Bucket, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        bucket.put(f"run-{number}/run-{number}/implementation-events.jsonl", LINES)
+    forbidden = f"arn:aws:s3:::{bucket.name}/run-1/*"
+    with bucket.store.guarded("backfill", forbidden) as keys:
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        reports = {name: run.report for name, run in recover(database, bucket.root).items() if run.report}
+    assert [name for name, report in reports.items() if report.damaged] == ["run-1"]
+    (said,) = reports["run-1"].damaged.values()
+    assert said == "forbidden: run-1/run-1/implementation-events.jsonl may not be read"
+    assert reports["run-1"].waiting
+    assert [*recover(database, bucket.root)] == ["run-1"]
+    assert_whole(stored, 3)
+
+
+def test_a_file_that_may_not_be_read_is_told_and_tried_again(database: str, stored: Stored) -> None:
+    # Where whoever is nobody comes to.
+    with TemporaryDirectory(dir="/tmp") as folder:
+        archive = Archive(Path(folder))
+        Path(folder).chmod(0o755)
+        paths = [archive.folder / archive.add(f"run-{number}", LINES) for number in range(3)]
+        paths[1].chmod(0)
+        with _as_nobody():
+            reports = {name: run.report for name, run in recover(database, folder).items() if run.report}
+        (said,) = reports["run-1"].damaged.values()
+        assert said == "forbidden: run-1/run-1/implementation-events.tgz may not be read"
+        assert not reports["run-0"].damaged
+        paths[1].chmod(0o644)
+        assert [*recover(database, folder)] == ["run-1"]
+    assert_whole(stored, 3)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        (tgz("implementation-events.jsonl", LINES)[:-300], "truncated"),
+        (tgz("implementation-events.jsonl", LINES)[:200] + bytes(64) + tgz("e", LINES)[264:], "corrupt"),
+        (b"PK\x03\x04" + bytes(100), "of a foreign format"),
+    ],
+    ids=["truncated", "corrupt", "foreign"],
+)
+def test_what_is_damaged_is_told_and_costs_no_other_run(
+    spoilt: bytes, why: str, archive: Archive, database: str, stored: Stored
+) -> None:
+    keys = [archive.add("before", LINES), archive.put("spoilt/p/implementation-events.tgz", spoilt)]
+    keys.append(archive.add("later", LINES))
+    archive.complete(*(completion(key.partition("/")[0], [key]) for key in keys))
+    reports = {name: run.report for name, run in recover(database, archive.folder, processes=2).items() if run.report}
+    (said,) = reports["spoilt"].damaged.values()
+    assert said.startswith(f"{why}: spoilt/p/implementation-events.tgz: ")
+    assert reports["spoilt"].why[0] == "1 artifact not to be read to the end"
+    assert reports["before"].complete
+    assert reports["later"].complete
+    assert stored.contents("before") == stored.contents("later") == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("data", "skipped"),
+    [
+        (b"", {}),
+        ("\n".join(talk(1)).encode("utf-16"), {"not an event": True}),
+        (b"\xff\xfe\x00\n" * 3, {"not an event": 3}),
+    ],
+    ids=["empty", "UTF-16", "no text"],
+)
+def test_what_holds_no_event_is_no_damage(
+    data: bytes, skipped: dict[str, int], archive: Archive, database: str, stored: Stored
+) -> None:
+    archive.complete(
+        completion("run-1", [archive.add("run-1", data)]), completion("run-2", [archive.add("run-2", LINES)])
+    )
+    reports = {name: run.report for name, run in recover(database, archive.folder).items() if run.report}
+    assert not reports["run-1"].damaged
+    assert reports["run-1"].rows == 0
+    assert reports["run-1"].skipped.keys() >= skipped.keys()
+    assert reports["run-2"].complete
+    assert stored.contents() == WHOLE
+
+
+def test_live_messages_wait_little_for_a_backfill(many: Archive, database: str, stored: Stored) -> None:
+    """While somebody else stores messages, no transaction of a backfill stores more than a hundred."""
+    store(database, live(LINES, "other"))
+    recover(database, many.folder)
+    sizes = stored.ask(
+        "SELECT count(*) FROM workflow_comms.agent_messages WHERE workflow_uid LIKE 'run-%%' GROUP BY created_at"
+    )
+    assert max(size for (size,) in sizes) <= BESIDE_ROWS
+    stored.ask("UPDATE workflow_comms.agent_messages SET created_at = now() - interval '1 hour' RETURNING 1")
+    alone = Archive(many.folder.parent / "alone")
+    for number in range(RUNS):
+        alone.add(f"alone-{number:03}", LINES)
+    recover(database, alone.folder)
+    sizes = stored.ask(
+        "SELECT count(*) FROM workflow_comms.agent_messages WHERE workflow_uid LIKE 'alone-%%' GROUP BY created_at"
+    )
+    assert max(size for (size,) in sizes) > BESIDE_ROWS
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Have no rights of root's for a while."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
