@@ -226,7 +226,7 @@ def test_the_flow_does_the_same(environ: dict[str, str], archive: Archive, store
     archive.add("run-1", BUCKET_RUN)
     done = flow(environ, AGENT_COMMS_ARTIFACTS=str(archive.folder))
     assert done.returncode == 0, done.stderr
-    assert f'message="agents/run-1: {len(WHOLE)} recovered of {len(WHOLE)}; no final status;' in done.stderr
+    assert f'message="not complete: {len(WHOLE)} recovered of {len(WHOLE)}; no final status;' in done.stderr
     assert stored.contents("run-1") == WHOLE
 
 

@@ -39,7 +39,7 @@ def lost(task: str) -> list[bytes]:
     return [f"{task}:lost:0".encode()]
 
 
-def take_all(workers: Workers) -> list[tuple[str, str, int]]:
+def take_all(workers: Workers[str]) -> list[tuple[str, str, int]]:
     found: list[tuple[str, str, int]] = []
     while not workers.is_done:
         for each in workers.take(1 << 20):
