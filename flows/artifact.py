@@ -1,5 +1,6 @@
 """What an artifact is by its name: what Codex wrote, an agent's log, or nothing of ours."""
 
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -37,15 +38,24 @@ class Artifact(Struct, frozen=True):
 
 def title_of(path: str) -> str:
     """Return what a file is called as an artifact, whatever it is packed in."""
-    name = PurePosixPath(path).name
+    return _title(path.rpartition("/")[2])
+
+
+# Few names are those of most artifacts.
+@lru_cache(maxsize=1_024)
+def _title(name: str) -> str:
     packed = next((end for end in _PACKED if name.endswith(end)), "")
     return artifact_name(name.removesuffix(packed) if packed else name)
 
 
 def kind_of(path: str) -> ArtifactKind | None:
     """Return what a file is by its name; None where it is nothing of ours."""
-    name = PurePosixPath(path).name
-    title = title_of(path)
+    return _kind(path.rpartition("/")[2])
+
+
+@lru_cache(maxsize=1_024)
+def _kind(name: str) -> ArtifactKind | None:
+    title = _title(name)
     if title.endswith(_EVENTS):
         return "codex-events"
     if title.endswith(_LOG):

@@ -31,7 +31,9 @@ def read_header(fields: dict[str, Any], state: State) -> list[Said]:
 
 def is_header(fields: dict[str, Any]) -> bool:
     """Say whether a line without a type is one of the first two."""
-    return set(fields) == {"prompt"} or ({"model", "sandbox"} <= set(fields) and "workdir" in fields)
+    if "prompt" in fields and len(fields) == 1:
+        return True
+    return "model" in fields and "sandbox" in fields and "workdir" in fields
 
 
 def read(msg: dict[str, Any], state: State) -> list[Said]:

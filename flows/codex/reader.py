@@ -176,7 +176,7 @@ class Reader:
 
     def _settle(self, claim: Claim, number: int, data: bytes) -> None:
         """Make a claim storable, and no larger than a message may be."""
-        if b"\\u0000" in data or b"\0" in data or b"\\ud" in data or b"\\uD" in data:
+        if b"\0" in data or (b"\\u" in data and (b"\\u0000" in data or b"\\ud" in data or b"\\uD" in data)):
             claim.content = storable(claim.content or "")
             claim.tool = _storable(claim.tool)
             claim.attrs = _storable(claim.attrs)
