@@ -173,3 +173,32 @@ def test_what_is_scraped_gets_the_names_that_the_alerts_go_by() -> None:
     (endpoint,) = nats["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == "prom-metrics"
     assert {"action": "labeldrop", "regex": "cluster"} in endpoint["metricRelabelings"]
+
+
+def manifests(*path: str) -> list[dict[str, Any]]:
+    text = HERE.parent.joinpath(*path).read_text(encoding="utf-8")
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def test_the_flow_and_the_web_of_the_bundle_are_what_is_scraped() -> None:
+    (monitor,) = manifests("observability", "podmonitor-agent-comms.yaml")
+    (flow,) = manifests("jangar", "deployment-agent-comms-ingest.yaml")
+    pod = flow["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert pod["metadata"]["labels"]["app.kubernetes.io/name"] == "agent-comms-ingest"
+    (container,) = pod["spec"]["containers"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]}[endpoint["port"]] == 9464
+    environ = {each["name"]: each.get("value") for each in container["env"]}
+    assert environ["AGENT_COMMS_METRICS_HOST"] == "0.0.0.0"
+    (monitor,) = manifests("observability", "servicemonitor-agent-comms-web.yaml")
+    (service,) = manifests("jangar", "service-agent-comms-web.yaml")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
+    assert service["metadata"]["labels"]["app.kubernetes.io/name"] == "agent-comms-web"
+
+
+def test_the_exporter_is_on_and_scraped_once() -> None:
+    (values,) = manifests("nats", "helm", "nats.yaml")
+    assert values["promExporter"]["enabled"] is True
+    assert not values["promExporter"].get("podMonitor", {}).get("enabled", False)
