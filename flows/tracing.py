@@ -137,8 +137,7 @@ class Tracing:
         """Trace messages that were committed just now, each from when the stream took it."""
         now = time.time_ns()
         for message in [message for message in messages if HEADER in message.attrs]:
-            about: dict[str, str | int] = {"agent_comms.dedupe_key": message.dedupe_key}
-            self._told.span("store", message.attrs[HEADER], message.stored_at, max(now, message.stored_at), about)
+            self._told.span("store", message.attrs[HEADER], message.stored_at, max(now, message.stored_at), {})
 
     def delivered(self, events: Iterable[Event]) -> None:
         """Trace messages that were handed to those who watch just now, each from when it was stored."""

@@ -106,6 +106,8 @@ def test_lines_for_a_person_name_check_state_and_what_to_do() -> None:
         ({"NATS_CREDS": PASSWORD}, "NATS_CREDS"),
         ({"NATS_CREDS_FILE": "/nowhere/creds"}, "NATS_CREDS_FILE"),
         ({"AGENT_COMMS_REDACT_FILE": "/nowhere/redact.toml"}, "AGENT_COMMS_REDACT_FILE"),
+        ({"AGENT_COMMS_HOST": "0.0.0.0"}, "AGENT_COMMS_AUTH"),
+        ({"AGENT_COMMS_AUTH": "token"}, "AGENT_COMMS_READERS_FILE"),
     ],
 )
 def test_a_wrong_setting_is_named_and_ends_it_with_2(environ: dict[str, str], named: str) -> None:
