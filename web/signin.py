@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import parse_qsl
@@ -25,6 +26,8 @@ bp = Blueprint("signin", __name__)
 PATH = "/sign-in"
 # Of one address; who comes with a token that is somebody's is not counted.
 FAILURES_A_MINUTE = 10
+# Of everybody; the audit log holds no more of them.
+NOTED_A_MINUTE = 120
 LONGEST_TOKEN = 1_000
 FIELDS = 10
 # Pages of ours, and nothing else that an address could lead to.
@@ -35,6 +38,7 @@ FIRST = "/agents"
 def install(app: Flask, settings: Settings) -> None:
     """Have an app sign people in, and answer with the form where it doesn't know who looks at a page."""
     app.extensions["failures"] = Limit(FAILURES_A_MINUTE, "Too many have tried to sign in. Try again later.")
+    app.extensions["noted_failures"] = Limit(NOTED_A_MINUTE, "")
     app.register_error_handler(Unknown, _ask)
     app.context_processor(lambda: {"signed_in": _name(settings)})
     app.register_blueprint(bp)
@@ -60,13 +64,21 @@ def sign_in() -> BaseResponse:
     reader = _reader(token.strip())
     if reader is None:
         failures.count(source())
-        _audit().note("sign-in-refused", None, source())
+        _note_refusal()
         return Response(_form(following, "Nobody has this token."), HTTPStatus.UNAUTHORIZED)
     _audit().note("signed-in", _person(reader), source())
     answer = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": own_page(following)})
     # Another one each time: a cookie that somebody has planted is worth nothing.
     _set_cookie(answer, door().cookies.sign(reader, time.time()), door().cookies.life)
     return answer
+
+
+def _note_refusal() -> None:
+    """Note that somebody was refused; not without end, whatever the number of addresses that they come from."""
+    noted = cast("Limit", current_app.extensions["noted_failures"])
+    with suppress(Problem):
+        noted.take("everybody")
+        _audit().note("sign-in-refused", None, source())
 
 
 @bp.post("/sign-out")

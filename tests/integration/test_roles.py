@@ -1,5 +1,6 @@
 """Each program as its own role of the database: it can do all of its work, and nothing else."""
 
+import getpass
 import json
 import os
 import subprocess
@@ -259,6 +260,46 @@ def test_the_web_works_as_its_role(start_guarded: StartGuarded, login: As, reade
     page = json.loads(ask(web, f"{API}/messages?q=number+77&limit=5", headers=alice)[1])
     assert len(contents(page)) == 5
     assert "grants it" not in web.log()
+
+
+def test_what_operators_do_is_written_down(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO workflow_comms.dead_letters (subject, payload, reason, detail, dedupe_key, first_seen_at)"
+            " VALUES ('x', 'x', 'not_json', 'x', 'x', '2000-01-01'), ('y', 'y', 'not_json', 'y', 'y', '2000-01-01')"
+        )
+        environ = {"PATH": os.environ["PATH"], "DATABASE_URL": database}
+        for words in (
+            ["dead-letters", "replay", "--all"],
+            ["dead-letters", "discard", "--subject", "x", "--yes"],
+            ["prune"],
+            # Nothing is left to do, and nothing to note.
+            ["prune"],
+            ["runs", "rebuild", "--dry-run"],
+            ["runs", "rebuild"],
+        ):
+            subprocess.run([*COMMAND, *words], capture_output=True, env=environ, cwd=ROOT, check=False)
+        rows = connection.execute(
+            "SELECT action, how, who, details FROM workflow_comms.audit_log ORDER BY id"
+        ).fetchall()
+    assert [action for action, *_ in rows] == [
+        "replayed-dead-letters",
+        "discarded-dead-letters",
+        "pruned",
+        "rebuilt-runs",
+    ]
+    assert {(how, who) for _, how, who, _ in rows} == {("shell", getpass.getuser())}
+    assert rows[1][3] == {"ids": [], "subject": "x", "discarded": 1}
+    assert rows[2][3]["dead_letters"] == 1
+
+
+def test_tls_is_asked_for_where_the_address_says_so(database: str) -> None:
+    """The server of the tests has none."""
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": make_conninfo(database, sslmode="require")}
+    told = subprocess.run([*COMMAND, "migrate"], capture_output=True, text=True, env=environ, cwd=ROOT, check=False)
+    assert told.returncode == 3
+    assert "SSL was required" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
 
 
 @pytest.fixture
