@@ -85,15 +85,18 @@ class Speech:
         if len(payload) > self._max_bytes:
             message = f"content: the message may have {self._max_bytes:,} bytes, but has {len(payload):,}."
             raise _too_large(message)
+        # Before it is done: whoever says something is answered before it comes back to them.
+        self._audit.note("said", person, source, place.namespace, message_id, channel=place.channel, run=place.uid)
         try:
             self._link.publish(place.subject(self._prefix), payload, message_id)
         except TooLarge as error:
             message = f"content: {error}."
+            self._audit.note("not-sent", person, source, place.namespace, message_id)
             raise _too_large(message) from error
         except (NatsUnavailable, PublishError) as error:
+            self._audit.note("not-sent", person, source, place.namespace, message_id)
             sentence = f"The message was not sent: {error}. Send it again with the same message_id: {message_id}"
             raise Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}) from error
-        self._audit.note("said", person, source, place.namespace, message_id, channel=place.channel, run=place.uid)
         return message_id
 
     def _place(self, claim: Claim) -> _Place:

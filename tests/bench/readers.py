@@ -100,7 +100,7 @@ def _compare(database: str, bare: Client, other: Client, asked: dict[str, Callab
                 took = [client.took(_path(load, url())) for _ in range(ASKED)]
                 # The first round warms up.
                 if round_:
-                    times[load][secure] += took
+                    times[load][secure].extend(took)
     _secure(database, secure=True)
     return {load: Cost(median(a), median(b), median(b) / median(a)) for load, (a, b) in times.items()}
 
