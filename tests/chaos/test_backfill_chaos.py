@@ -4,11 +4,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Sequence
 
 import pytest
 
-from tests.artifacts import Archive, Stored, live, recover
+from tests.artifacts import Archive, Row, Stored, live, recover
 from tests.backfilling import finish
 from tests.backfilling import start as start_backfill
 from tests.ingestion import Ingest, Start, assert_runs_agree
@@ -20,7 +19,7 @@ RUNS = 60
 LINES = "\n".join(talk(12)).encode()
 
 
-def said(dsn: str) -> list[Sequence[object]]:
+def said(dsn: str) -> list[Row]:
     """Kind, role, content, tool and key of each message."""
     return sorted(Stored(dsn).rows(), key=lambda row: row[4])
 

@@ -1,9 +1,8 @@
 """The whole path: a file followed live through an outage of NATS, stored by the flow, filled up by a backfill."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from tests.artifacts import Archive, Stored, completion, recover
+from tests.artifacts import Archive, Row, Stored, completion, recover
 from tests.ingestion import Ingest, assert_runs_agree
 from tests.proxy import Proxy
 from tests.servers import PostgresServer, StreamHandle, fresh_database
@@ -14,7 +13,7 @@ LINES = [line.encode() for line in talk(60)]
 OUTAGE = slice(len(LINES) // 3, 2 * len(LINES) // 3)
 
 
-def said(stored: Stored) -> list[Sequence[object]]:
+def said(stored: Stored) -> list[Row]:
     """Kind, role, content, tool and key of whatever a line has said, in reading order."""
     return stored.ask(
         "SELECT kind, role, content, attrs -> 'tool', dedupe_key FROM workflow_comms.agent_messages"
