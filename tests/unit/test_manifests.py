@@ -85,7 +85,9 @@ def test_what_a_kustomization_names_is_there(folder: Path) -> None:
     found = {title(resource) for resource in applied(folder)}
     assert len(found) == len(applied(folder)), "a resource is there twice"
     for patch in kustomization.get("patches", []):
-        assert f"{patch['target']['kind']}/{patch['target']['name']}" in found
+        target = patch["target"] if "target" in patch else yaml.safe_load(patch["patch"])
+        target = target.get("metadata", {}) | target
+        assert f"{target['kind']}/{target['name']}" in found
 
 
 @pytest.mark.parametrize("folder", kustomizations(), ids=relative)
@@ -106,6 +108,10 @@ def test_kustomize_builds_it(folder: Path) -> None:
             assert resource["metadata"]["namespace"]
         if resource["apiVersion"] in CORE:
             kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+    hosts = {
+        host for words in re.findall(r"host: (\S+)|AGENT_COMMS_HOSTS\n +value: (\S+)", built.stdout) for host in words
+    }
+    assert len(hosts - {""}) <= 1, "the pages answer to the Ingress' host"
     images = re.findall(r"image: (\S+)", built.stdout)
     assert all(re.fullmatch(r"\S+[:@]\S+", image) and not image.endswith(":latest") for image in images), images
 
@@ -246,6 +252,8 @@ class TestNetwork:
         ingress = BY_TITLE["Ingress/agent-comms-web"]["spec"]
         [rule] = ingress["rules"]
         assert ingress["tls"][0]["hosts"] == [rule["host"]]
+        web = deployment["spec"]["containers"][0]
+        assert environment(web)["AGENT_COMMS_HOSTS"] == rule["host"]
         backend = rule["http"]["paths"][0]["backend"]["service"]
         assert backend == {"name": "agent-comms-web", "port": {"name": service["ports"][0]["name"]}}
 
