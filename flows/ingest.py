@@ -26,6 +26,7 @@ from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
 from flows.normalize import normalize
+from flows.pulse import Pulse
 from flows.redact import Redactor, redactor_of
 from flows.settings import SettingError, Settings
 from flows.storage import Ready, dead_letters_sink, messages_sink, ready
@@ -55,6 +56,7 @@ def flow() -> Dataflow:
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())
     metrics.serve(settings)
+    Pulse(conninfo(settings, "agent-comms-pulse"), metrics.registry).start()
     return built
 
 

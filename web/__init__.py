@@ -35,18 +35,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flows.settings import Settings
     from web import (
         api,
+        conversation,
         door,
+        exchange,
         headers,
         health,
         hosts,
         intake,
         metrics,
         openapi,
+        ops,
         pages,
         problems,
         reading,
         signin,
         sockets,
+        squeeze,
         writing,
     )
     from web.access import check_access
@@ -58,11 +62,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from web.gate import Gate
     from web.history import History
     from web.indexer import Indexer
+    from web.lanes import LaneKeeper
     from web.limits import Limit
     from web.link import Link
     from web.live import Hub
     from web.pool import Pool
     from web.queries import Reader
+    from web.replays import Replays
     from web.speech import Speech
     from web.stream import Pace
 
@@ -79,6 +85,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after, apart=apart)
     app.extensions["archive"] = Archive(reader)
     app.extensions["indexer"] = Indexer(conninfo(settings, "agent-comms-index"))
+    app.extensions["lanes"] = LaneKeeper()
     app.extensions["history"] = History(reader)
     app.extensions["hub"] = hub = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["gate"] = Gate(settings.agent_comms_live_connections)
@@ -93,6 +100,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["figures"] = figures = Figures(conninfo(settings, "agent-comms-metrics"), stale_after)
     app.extensions["expiries"] = Expiries(settings, lambda: link.server_certificate)
     app.extensions["count"] = health.Check("figures", figures.count)
+    app.extensions["replays"] = Replays(
+        conninfo(settings, "agent-comms-replay"), settings.agent_comms_max_message_bytes, redactor_of(settings)
+    )
     app.extensions["checks"] = health.checks(conninfo(settings, "agent-comms-ready"), link, hub, apart=apart)
     app.extensions["pace"] = Pace(
         heartbeat=settings.agent_comms_heartbeat_seconds, lifetime=MINUTE_S * settings.agent_comms_stream_minutes
@@ -109,7 +119,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         heartbeat=settings.agent_comms_heartbeat_seconds,
         most_bytes=settings.agent_comms_max_message_bytes,
     )
-    for blueprint in (api.bp, reading.bp, writing.bp, openapi.bp, health.bp, pages.bp):
+    squeeze.install(app)
+    for blueprint in (
+        api.bp, reading.bp, writing.bp, openapi.bp, health.bp, ops.bp, pages.bp, conversation.bp, exchange.bp,
+    ):  # fmt: skip
         app.register_blueprint(blueprint)
     return app
 

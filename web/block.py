@@ -1,39 +1,42 @@
 """What a card holds when it is opened: an input or an output, each in the form that reads best."""
 
-import json
-from html import escape
 from typing import Any
 
 from msgspec import Struct
 
-from web import ansi, diff, fold, highlight
+from web import ansi, diff, fold
+from web.tree import Tree
 
 # A diff is read from its beginning, an output from its end.
 _DIFF_LINES = 60
 _FIELDS = 20
+# A diff has an element a line: of more lines the whole stands on a page of its own.
+_MOST_DIFF_LINES = 1_500
+_NODES = 40
+_WHOLE_NODES = 5_000
+# A colour that was set so far above goes on no longer.
+_COLOURED = 20_000
 
 
 class Block(Struct, frozen=True):
-    """One piece of text, folded where it is long.
+    """One piece of text, of which a long one shows a part.
 
     Attributes:
         label: what it is, in a word; empty where that goes without saying.
-        kind: `term`, `diff`, `json` or `text`: a class of the stylesheet.
+        kind: `term`, `diff`, `tree` or `text`: a class of the stylesheet.
         shown: HTML of the visible piece.
-        hidden: HTML of the piece that unfolds, empty where there is none.
-        above: whether the hidden piece comes before the visible one.
+        above: whether what is out of sight comes before it.
         note: how much is visible, empty where all is.
-        cut: whether a piece is in neither.
+        is_large: the whole is more than a conversation takes.
         added: lines that a diff adds, and `removed` those it takes.
     """
 
     label: str
     kind: str
     shown: str
-    hidden: str = ""
     above: bool = False
     note: str = ""
-    cut: bool = False
+    is_large: bool = False
     added: int = 0
     removed: int = 0
 
@@ -78,36 +81,28 @@ def _term(label: str, value: str, whole: bool, *, above: bool, lines: int = fold
     if whole:
         return Block(label, "term", pen.write(value))
     cut = fold.last(value, lines) if above else fold.first(value, lines)
-    if above:
-        hidden = pen.write(cut.hidden)
-        shown = pen.write(cut.shown)
-    else:
-        shown = pen.write(cut.shown)
-        hidden = pen.write(cut.hidden)
+    hidden = value.rstrip("\n")[: cut.size - len(cut.shown)] if above else ""
+    if ansi.has_escape(hidden[-_COLOURED:]):
+        # A colour goes on from what is out of sight.
+        pen.write(hidden[-_COLOURED:])
     side = "last" if above else "first"
     note = f"Showing the {side} {cut.words}" if cut.folded else ""
-    return Block(label, "term", shown, hidden, above, note, cut.cut)
+    return Block(label, "term", pen.write(cut.shown), above, note, len(value) > fold.WHOLE)
 
 
 def _diff(label: str, value: str, whole: bool) -> Block:
+    read = diff.parse(value if whole else value[: fold.WHOLE])
     if whole:
-        read = diff.parse(value)
         return Block(label, "diff", read.html, added=read.added, removed=read.removed)
     cut = fold.first(value, _DIFF_LINES, fold.WHOLE)
-    read = diff.parse(cut.shown + cut.hidden)
     rows = read.html.split("\n</span>")
     shown = "".join(f"{row}\n</span>" for row in rows[: cut.shown_lines] if row)
-    hidden = "".join(f"{row}\n</span>" for row in rows[cut.shown_lines :] if row)
     note = f"Showing the first {cut.words}" if cut.folded else ""
-    return Block(label, "diff", shown, hidden, False, note, cut.cut, read.added, read.removed)
+    return Block(label, "diff", shown, False, note, read.lines > _MOST_DIFF_LINES, read.added, read.removed)
 
 
 def _json(label: str, value: Any, whole: bool) -> Block:
-    if isinstance(value, bool | int | float) or value is None:
-        return Block(label, "json", escape(json.dumps(value)))
-    written = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    if whole:
-        return Block(label, "json", highlight.code(written, "json"))
-    cut = fold.first(written, 24)
-    note = f"Showing the first {cut.words}" if cut.folded else ""
-    return Block(label, "json", highlight.code(cut.shown, "json"), escape(cut.hidden), False, note, cut.cut)
+    tree = Tree(_WHOLE_NODES if whole else _NODES)
+    shown = tree.html(value)
+    note = f"Showing the first {_NODES} values" if tree.is_cut and not whole else ""
+    return Block(label, "tree", shown, False, note)

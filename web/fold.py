@@ -1,40 +1,40 @@
-"""Long text in two pieces: what is shown at once, and what unfolds."""
+"""Long text: what of it is shown at once; the rest is had on demand."""
 
 from msgspec import Struct
 
 LINES = 12
 CHARACTERS = 3_000
-# More than this isn't put into a page at all, but behind a link.
-WHOLE = 64 * 1024
+# More than this isn't put into a conversation at all, but onto a page of its own.
+WHOLE = 512 * 1024
 
 
 class Fold(Struct, frozen=True):
-    """A text that was cut in two.
+    """A piece of a text.
 
     Attributes:
-        hidden: the folded piece; empty where all is shown, and where it would be too large for a page.
         shown: the visible piece.
         lines: how many lines the whole has.
-        shown_lines: how many of them are visible.
-        cut: whether a piece is in neither, so that the whole has to be asked for.
+        shown_lines: how many of them are visible, if only in part.
+        size: how many characters the whole has.
+        within: whether it is cut within a line.
     """
 
-    hidden: str
     shown: str
     lines: int
     shown_lines: int
-    cut: bool
+    size: int
+    within: bool
 
     @property
     def folded(self) -> bool:
         """Say whether anything is out of sight."""
-        return bool(self.hidden) or self.cut
+        return len(self.shown) < self.size
 
     @property
     def words(self) -> str:
         """Say how much is visible."""
-        if self.lines == 1:
-            return f"{len(self.shown):,} of its characters"
+        if self.within:
+            return f"{len(self.shown):,} of {self.size:,} characters"
         return f"{self.shown_lines:,} of {self.lines:,} lines"
 
 
@@ -50,7 +50,7 @@ def last(text: str, lines: int = LINES, characters: int = CHARACTERS) -> Fold:
     # Folding two lines away is no gain.
     if text.count("\n", 0, start) <= 2 and start < 240:
         start = 0
-    return _fold(text, text[:start], text[start:])
+    return _fold(text, text[start:], start > 0 and text[start - 1] != "\n")
 
 
 def first(text: str, lines: int = LINES, characters: int = CHARACTERS) -> Fold:
@@ -65,9 +65,8 @@ def first(text: str, lines: int = LINES, characters: int = CHARACTERS) -> Fold:
     end = min(at, characters)
     if text.count("\n", end) <= 2 and len(text) - end < 240:
         end = len(text)
-    return _fold(text, text[end:], text[:end])
+    return _fold(text, text[:end], end < len(text) and text[end] != "\n")
 
 
-def _fold(text: str, hidden: str, shown: str) -> Fold:
-    cut = len(hidden) > WHOLE
-    return Fold("" if cut else hidden, shown, text.count("\n") + 1, shown.count("\n") + 1, cut)
+def _fold(text: str, shown: str, within: bool) -> Fold:
+    return Fold(shown, text.count("\n") + 1, shown.count("\n") + 1, len(text), within)

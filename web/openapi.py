@@ -66,6 +66,7 @@ PARAMETERS: dict[str, tuple[str, Schema]] = {
     "branch": ("What `attrs.branch` says.", _TEXT),
     "since": ("Then or later; UTC where it doesn't say.", _TIME),
     "until": ("Before then; UTC where it doesn't say.", _TIME),
+    "errors": ("Errors, and results of tools that failed, alone.", _choice("0", "1")),
     "before": ("A cursor that a page gave: what comes before it.", _CURSOR),
     "after": ("A cursor that a page gave: what comes after it.", _CURSOR),
     "lastEventId": ("Go on after this event; the header `Last-Event-ID` says the same and comes first.", _TEXT),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 from uuid import UUID
 
 import msgspec
@@ -105,6 +105,7 @@ def selection() -> tuple[Selection, str | None]:
         terms=_terms("q"),
         since=moment("since"),
         until=moment("until"),
+        errors=flag("errors"),
     )
     enough = (run, wanted.workflow_uid, wanted.workflow_name, wanted.workflow_namespace)
     topics = (found.repository, found.issue, found.branch)
@@ -115,6 +116,12 @@ def selection() -> tuple[Selection, str | None]:
         )
         raise Problem(message, "runId")
     return found, run
+
+
+def number(name: str) -> int | None:
+    """Return a plain number; None where the parameter is absent."""
+    value = text(name)
+    return None if value is None else _seq(name, value)
 
 
 def moment(name: str) -> datetime | None:
@@ -133,9 +140,11 @@ def moment(name: str) -> datetime | None:
 
 def _terms(name: str) -> tuple[str, ...]:
     value = text(name)
-    if value is None:
-        return ()
-    terms = terms_of(value)
+    return () if value is None else _checked_terms(name, value)
+
+
+def _checked_terms(name: str, words: str) -> tuple[str, ...]:
+    terms = terms_of(words)
     if not terms:
         message = f"{name} holds no word to look for."
         raise Problem(message, name)
@@ -173,6 +182,11 @@ def cursor(value: str | None) -> tuple[int | None, bool]:
     return None, True
 
 
+def terms_of_filter(words: str | None) -> tuple[str, ...]:
+    """Return the terms of what a page is searched for; what holds too many, or none, is refused."""
+    return _checked_terms("q", words) if words else ()
+
+
 def place(name: str) -> Place | None:
     """Return a place in reading order, as `place_token` writes it."""
     value = text(name)
@@ -184,7 +198,7 @@ def place(name: str) -> Place | None:
 
 def place_token(place: Place) -> str:
     """Write a place in reading order."""
-    return f"{_stamp(place[0])},{place[1]}"
+    return f"{stamp(place[0])},{place[1]}"
 
 
 def run_place(name: str) -> tuple[datetime, str, str] | None:
@@ -200,7 +214,7 @@ def run_place(name: str) -> tuple[datetime, str, str] | None:
 
 def run_token(run: RunRow) -> str:
     """Write the place of a run in the list."""
-    at = _stamp(run.last_at) if run.last_at else ""
+    at = stamp(run.last_at) if run.last_at else ""
     return f"{at},{quote(run.workflow_namespace, safe='')},{quote(run.workflow_uid, safe='')}"
 
 
@@ -217,7 +231,7 @@ def letter_place(name: str) -> LetterPlace | None:
 
 def letter_token(place: LetterPlace) -> str:
     """Write a place in the list of dead letters."""
-    return f"{_stamp(place[0])},{place[1]},{place[2]}"
+    return f"{stamp(place[0])},{place[1]},{place[2]}"
 
 
 def kept(*without: str) -> Mapping[str, str]:
@@ -225,7 +239,13 @@ def kept(*without: str) -> Mapping[str, str]:
     return {name: value for name, value in request.args.items() if name not in without}
 
 
-def _stamp(moment: datetime) -> str:
+def url(path: str, query: Mapping[str, str]) -> str:
+    """Return an address."""
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def stamp(moment: datetime) -> str:
+    """Write a point in time."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

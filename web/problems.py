@@ -75,7 +75,7 @@ def is_for_machines(path: str) -> bool:
 
 def answer(problem: Problem) -> Response:
     """Answer with a problem, to programs as an object, to people as a page."""
-    if is_for_machines(request.path):
+    if is_for_machines(request.path) or request.is_json:
         return Response(problem.body(), problem.status, problem.headers, mimetype="application/problem+json")
     page = render_template(
         "error.html",

@@ -39,7 +39,7 @@ _WRITERS = {"jsonl": (json_lines, "application/jsonl"), "md": (markdown, "text/m
 
 MESSAGE_PARAMETERS = (
     "runId", "workflowUid", "workflowName", "workflowNamespace", "channel", "include", "agentId", "kind", "repository",
-    "issue", "branch", "since", "until", "q", "limit", "before", "after", "format",
+    "issue", "branch", "since", "until", "errors", "q", "limit", "before", "after", "format",
 )  # fmt: skip
 RUN_PARAMETERS = ("workflowNamespace", "state", "agentId", "q", "since", "until", "limit", "before")
 LETTER_PARAMETERS = ("reason", "subject", "replayed", "since", "until", "limit", "before")

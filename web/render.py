@@ -4,17 +4,21 @@ Pure functions: the first page, a live update and "earlier messages" all show
 what these return. Everything a publisher may have written is escaped or sanitized.
 """
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, Template
+from msgspec import Struct
 
 from flows.message import CHANNEL_GENERAL, PERSON, Event
-from web import ansi, block, fold, mark, markdown, tool, words
+from web import ansi, block, emphasis, fold, mark, markdown, parameters, spark, tool, words
 from web.queries import RunRow
+from web.room import run_place, run_url
 
 _TOOL_KINDS = ("tool_call", "tool_result")
 # A status of more than this is a text, not a word on a line.
@@ -25,9 +29,29 @@ _EXCERPT = 240
 _PAUSE = timedelta(minutes=5)
 # A change of so few lines is shown at once.
 _SMALL_DIFF = 24
+_LINE_END = re.compile(r">\n+(?=<|\{%)")
+# A longer text is shown by its beginning, and whole on a page of its own.
+_PREVIEW = 64 * 1024
 
 
-def message_html(event: Event, *, continues: bool = False, joined: bool = False, whole: bool = False) -> str:
+class Answer(Struct, frozen=True):
+    """What came of a tool call, where its result stands further below."""
+
+    seq: int
+    outcome: tool.Outcome
+    said: str
+    duration: str
+
+
+def message_html(
+    event: Event,
+    *,
+    continues: bool = False,
+    joined: bool = False,
+    whole: bool = False,
+    terms: tuple[str, ...] = (),
+    answer: Answer | None = None,
+) -> str:
     """Return a message as an `<article>`.
 
     Args:
@@ -35,33 +59,55 @@ def message_html(event: Event, *, continues: bool = False, joined: bool = False,
         continues: the message above is the same agent's, who need not be named again.
         joined: the message above is the tool call of which this is the result.
         whole: nothing is folded or left out, however long it is.
+        terms: what was looked for and is to be marked.
+        answer: what came of a tool call further below.
     """
     shape = _shape(event)
     view = _view(event, shape, whole)
     classes = [f"is-{shape}", f"hue-{mark.hue(event.agent_id)}", *(["same"] * continues), *(["joined"] * joined)]
-    return _template("_message.html").render(
-        event=event, shape=shape, classes=" ".join(classes), stamp=stamp(event.timestamp), link=_link(event), **view
+    html = _template("_message.html").render(
+        event=event,
+        shape=shape,
+        classes=" ".join(classes),
+        stamp=stamp(event.timestamp),
+        link=_link(event),
+        permalink=permalink(event),
+        wrong=tool.is_wrong(event),
+        answer=answer,
+        **view,
     )
+    return emphasis.mark(html, terms)
 
 
-def timeline_html(events: Iterable[Event]) -> str:
+def timeline_html(events: Sequence[Event], terms: tuple[str, ...] = ()) -> str:
     """Return messages in reading order, with a line where a day begins."""
     parts: list[str] = []
     before: Event | None = None
+    answers = _answers(events)
     for event in events:
         if before is None or event.timestamp.date() != before.timestamp.date():
             parts.append(_template("_day.html").render(day=event.timestamp.astimezone(UTC)))
             before = None
         joined = before is not None and _joins(before, event)
         continues = joined or (before is not None and _continues(before, event))
-        parts.append(message_html(event, continues=continues, joined=joined))
+        parts.append(
+            message_html(event, continues=continues, joined=joined, terms=terms, answer=answers.get(event.seq))
+        )
         before = event
     return "".join(parts)
 
 
-def run_html(run: RunRow, now: datetime | None = None) -> str:
-    """Return a run as an `<li>` of the list of runs."""
-    return _template("_run.html").render(run=run, now=now or datetime.now(UTC), words=run_words(run))
+def run_html(run: RunRow, now: datetime | None = None, rate: Sequence[int] = ()) -> str:
+    """Return a run as an `<li>` of the list of runs.
+
+    Args:
+        run: the run.
+        now: what is said of times goes by it.
+        rate: how much it said in each slice of the half hour before its last message.
+    """
+    said = f"{words.count(sum(rate), 'message')} in the half hour before its last one"
+    line = spark.sparkline(rate, said) if rate else ""
+    return _template("_run.html").render(run=run, now=now or datetime.now(UTC), words=run_words(run), rate=line)
 
 
 def run_words(run: RunRow) -> str:
@@ -69,9 +115,23 @@ def run_words(run: RunRow) -> str:
     return _excerpt(markdown.plain(ansi.strip((run.last_content or "")[:2_000])))
 
 
-def run_url(namespace: str, uid: str) -> str:
-    """Return the page of a run, whatever other runs share its name: in other namespaces anybody may."""
-    return f"/agents/{quote(uid, safe='')}?{urlencode({'workflowNamespace': namespace})}"
+def permalink(event: Event) -> str:
+    """Return where a message stands among those around it."""
+    at = {"at": f"{event.seq}"}
+    if event.channel == CHANNEL_GENERAL:
+        return f"/agents/general?{urlencode(at)}#m-{event.seq}"
+    return f"{run_url(event.workflow_namespace, _uid(event), **at)}#m-{event.seq}"
+
+
+def raw(event: Event) -> str:
+    """Return what a message says, as it was published: the output of a tool, else its content."""
+    said = tool.asked_of(event)
+    output = said.get("output") if event.kind == "tool_result" else None
+    if isinstance(output, str) and output:
+        return output
+    if isinstance(output, dict | list) and output:
+        return json.dumps(output, indent=2, ensure_ascii=False, default=str)
+    return event.content
 
 
 def stamp(moment: datetime) -> str:
@@ -79,10 +139,18 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+class _Dense(PackageLoader):
+    """Loads templates without the line ends between tags: each would be a node of the page, in every message."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:
+        source, file, is_current = super().get_source(environment, template)
+        return _LINE_END.sub(">", source), file, is_current
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("web"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False
+        loader=_Dense("web"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False
     )
     install(environment)
     return environment
@@ -90,6 +158,7 @@ def _environment() -> Environment:
 
 def install(environment: Environment) -> None:
     """Give an environment what the templates of this package use."""
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.globals.update(
         hue=mark.hue,
         letter=mark.letter,
@@ -99,7 +168,12 @@ def install(environment: Environment) -> None:
         stamp=stamp,
         run_url=run_url,
         run_html=run_html,
+        url=parameters.url,
+        size=words.size,
+        sparkline=spark.sparkline,
     )
+    environment.filters["name"] = words.name
+    environment.filters["plainly"] = ansi.strip
 
 
 @cache
@@ -129,13 +203,13 @@ def _view(event: Event, shape: str, whole: bool) -> dict[str, Any]:
     if shape in ("call", "result"):
         return _tool_view(event, whole)
     content = event.content
-    preview = not whole and len(content) > fold.WHOLE
+    preview = not whole and len(content) > _PREVIEW
     if shape in ("error", "log"):
         return {"blocks": [block.text(content, whole=whole)]}
     if shape == "status":
         return {"line": " ".join(ansi.strip(content).split())}
     if preview:
-        return {"body": markdown.html(fold.first(content).shown), "size": len(content), "preview": True}
+        return {"body": markdown.html(fold.first(content).shown), "size_of": len(content), "preview": True}
     body = markdown.html(ansi.strip(content), whole=whole)
     if shape == "todo":
         boxes = content.count("- [")
@@ -195,9 +269,31 @@ def _joins(before: Event, event: Event) -> bool:
     return call.name == result.name and (call.call == result.call or not result.call or not call.call)
 
 
+def _answers(events: Sequence[Event]) -> dict[int, Answer]:
+    """Return by its call what came of each tool call whose result isn't the next message."""
+    calls: dict[tuple[str | None, str, str, str], int] = {}
+    found: dict[int, Answer] = {}
+    for place, event in enumerate(events):
+        if event.kind not in _TOOL_KINDS:
+            continue
+        read = tool.read(event)
+        key = event.workflow_uid, event.agent_id, read.name, read.call
+        if not read.call:
+            continue
+        if event.kind == "tool_call":
+            calls[key] = place
+        elif (call := calls.pop(key, None)) is not None and call != place - 1:
+            found[events[call].seq] = Answer(event.seq, read.outcome, read.said, read.duration)
+    return found
+
+
 def _link(event: Event) -> str:
     """Return the page that shows this message alone and whole."""
     if event.channel == CHANNEL_GENERAL:
         return f"/agents/general/message/{event.seq}"
-    path, _, query = run_url(event.workflow_namespace, event.workflow_uid or event.workflow_name or "-").partition("?")
-    return f"{path}/message/{event.seq}" + (f"?{query}" if query else "")
+    path, names = run_place(event.workflow_namespace, _uid(event))
+    return f"{path}/message/{event.seq}?{urlencode(names)}"
+
+
+def _uid(event: Event) -> str:
+    return event.workflow_uid or event.workflow_name or "-"

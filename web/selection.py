@@ -15,6 +15,8 @@ from web.terms import patterns
 # Slots: a message fits whose block has all the slots of at least one list of each clause.
 Clause = list[list[int]]
 MOST_TERMS = 16
+# What may say that something went wrong (see the function `is_wrong` of the schema).
+KINDS_OF_ERRORS = ("error", "tool_result")
 Direction = Literal["before", "after"]
 
 
@@ -30,6 +32,7 @@ class Selection(Struct, frozen=True):
         terms: what it must hold (see `web.terms`).
         since: said then or later.
         until: said earlier.
+        errors: errors, and results of tools that failed, alone.
         namespaces: of these alone, where there are any and the scope names none.
     """
 
@@ -41,6 +44,7 @@ class Selection(Struct, frozen=True):
     terms: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    errors: bool = False
     namespaces: tuple[str, ...] = ()
 
     def within(self, sight: Sight) -> "Selection":
@@ -75,7 +79,7 @@ class Selection(Struct, frozen=True):
         scope = self.scope
         others = (scope.agent_id, scope.workflow_name, self.repository, self.issue, self.branch)
         unnamed = scope.workflow_uid is not None and scope.workflow_namespace is None
-        return bool(scope.kinds or self.terms) or unnamed or any(other is not None for other in others)
+        return bool(scope.kinds or self.terms or self.errors) or unnamed or any(other is not None for other in others)
 
     def arguments(self) -> dict[str, object]:
         """Return the arguments of the queries that take a selection."""
@@ -93,12 +97,13 @@ class Selection(Struct, frozen=True):
             "repository": self.repository,
             "issue": self.issue,
             "branch": self.branch,
+            "errors": self.errors,
             **like,
         }
 
     def clauses(self) -> list[Clause]:
         """Return what the blocks must have that hold what is wanted."""
-        agent, kinds = self.scope.agent_id, self.scope.kinds
+        agent, kinds = self.scope.agent_id, self.scope.kinds or (KINDS_OF_ERRORS if self.errors else ())
         namespaces = self.namespaces or (self.scope.workflow_namespace,)
         places = [self._place(channel, namespace) for channel in self.channels for namespace in namespaces]
         clauses = [[[*slots_of_name(*names_of_place(*place, agent=agent))] for place in places]]

@@ -57,8 +57,7 @@ class Tool(Struct, frozen=True):
 
 def read(event: Event) -> Tool:
     """Read what an event says about a tool, whatever its publisher made of it."""
-    raw = event.tool if isinstance(event.tool, dict) else event.attrs.get("tool")
-    tool: Mapping[str, Any] = raw if isinstance(raw, dict) else {"name": raw} if isinstance(raw, str) else {}
+    tool = _tool(event)
     source = tool.get("input")
     asked = _line(source)
     content = event.content
@@ -80,6 +79,16 @@ def read(event: Event) -> Tool:
     )
 
 
+def is_wrong(event: Event) -> bool:
+    """Say whether a message tells that something went wrong; `workflow_comms.is_wrong` has the same rule."""
+    return event.kind == "error" or (event.kind == "tool_result" and _outcome(_tool(event), event)[0] == "wrong")
+
+
+def asked_of(event: Event) -> Mapping[str, Any]:
+    """Return what a message says about a tool as it was published; empty where it says nothing."""
+    return _tool(event)
+
+
 def gist(output: Any) -> str:
     """Return what says most of an output in one line: how much a diff changes, else the last line of a text."""
     if not isinstance(output, str):
@@ -90,6 +99,11 @@ def gist(output: Any) -> str:
         if shown := _short(line).strip("=- "):
             return shown
     return ""
+
+
+def _tool(event: Event) -> Mapping[str, Any]:
+    raw = event.tool if isinstance(event.tool, dict) else event.attrs.get("tool")
+    return raw if isinstance(raw, dict) else {"name": raw} if isinstance(raw, str) else {}
 
 
 def _call(event: Event, tool: Mapping[str, Any], name: str, asked: str) -> str:

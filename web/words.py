@@ -5,9 +5,20 @@ from datetime import datetime
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
+# What turns the writing of everything behind it around.
+_TURNING = dict.fromkeys(map(ord, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"), "\ufffd")
+
+
 def count(number: int, noun: str) -> str:
     """Return `1 message`, `1,204 messages`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    if number == 1:
+        return f"{number:,} {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("try") else f"{number:,} {noun}s"
+
+
+def name(text: object) -> str:
+    """Return a name as it may be shown: no sign in it turns the writing around, as in `evil\u202efdp.exe`."""
+    return str(text).translate(_TURNING)
 
 
 def span(seconds: float) -> str:

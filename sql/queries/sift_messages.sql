@@ -19,6 +19,7 @@ FROM (
       AND (%(repository)s::text IS NULL OR attrs ->> 'repository' = %(repository)s::text)
       AND (%(issue)s::text IS NULL OR attrs ->> 'issueNumber' = %(issue)s::text)
       AND (%(branch)s::text IS NULL OR attrs ->> 'branch' = %(branch)s::text)
+      AND (NOT %(errors)s::boolean OR workflow_comms.is_wrong(kind, attrs))
       AND NOT (
         %(general)s::boolean AND channel = 'general' AND EXISTS (
             SELECT FROM workflow_comms.agent_messages AS twin

@@ -26,6 +26,7 @@ from tests.bench import (
     queries,
     readers,
     redaction,
+    room,
     scaling,
     sidecar,
     stages,
@@ -51,6 +52,7 @@ PARTS: dict[str, Callable[[Bench], Results]] = {
     "watching": watching.measure,
     "readers": readers.measure,
     "backfill": backfill.measure,
+    "room": room.measure,
 }
 
 

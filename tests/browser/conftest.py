@@ -97,14 +97,16 @@ def witness(web: WebServer) -> Iterator[Witness]:
 
 @pytest.fixture
 def open_page(chromium: Browser, web: WebServer, witness: Witness) -> Iterator[OpenPage]:
-    """Open pages: `open_page("/agents", size=PHONE, …)`; further options are the browser context's."""
+    """Open pages: `open_page("/agents", size=PHONE, before=SCRIPT, …)`; further options are the browser context's."""
     contexts: list[BrowserContext] = []
 
-    def open_it(path: str, *, size: tuple[int, int] = DESK, **options: Any) -> Page:
+    def open_it(path: str, *, size: tuple[int, int] = DESK, before: str = "", **options: Any) -> Page:
         width, height = size
         options.setdefault("reduced_motion", "reduce")
         context = chromium.new_context(viewport={"width": width, "height": height}, base_url=web.url, **options)
         contexts.append(context)
+        if before:
+            context.add_init_script(before)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         witness.watch(page)

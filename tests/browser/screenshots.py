@@ -1,9 +1,10 @@
 """Pictures of every page: `make screenshots ARGS=folder`.
 
 At the widths of a desk, a tablet and a phone, light and dark, with a sample, with
-nothing, and with a run of 5,000 messages. One of them is the README's.
+nothing, and with a run of 5,000 messages. Three of them are the README's, and go where it has them.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import psycopg
 from playwright.sync_api import Browser, sync_playwright
 
 from connectors.embedded import EmbeddedPostgres
@@ -20,6 +22,8 @@ from tests.browser import story
 from tests.browser.conftest import chromium_program, launch
 from tests.browser.rows import insert
 from tests.browser.sights import expect_live
+from tests.browser.test_every_page import QUEUED
+from tests.browser.test_ops import LETTER, PULSE, SUBJECT
 from tests.servers import FAST, PostgresServer, fresh_database, make_template
 from tests.webserver import WebServer
 
@@ -32,21 +36,32 @@ WITH_SAMPLE: dict[str, tuple[str, int | None]] = {
     "run": (f"/agents/{story.RUN}", None),
     "run-beginning": (f"/agents/{story.RUN}", 0),
     "run-failure": (f"/agents/{story.RUN}", 760),
+    "run-exit": (f"/agents/{story.RUN}", 1_240),
     "run-diff": (f"/agents/{story.RUN}", 1_240),
     "run-long": ("/agents/index-the-monorepo", None),
     "run-missing": ("/agents/not-yet", None),
+    "run-found": (f"/agents/{story.RUN}?q=store", 0),
+    "run-errors": ("/agents/index-the-monorepo?errors=1&agentId=executor", None),
+    "changes": (f"/agents/{story.RUN}/changes", 0),
+    "search": ("/search?q=store", 0),
+    "ops": ("/agents/ops", 0),
     "general": ("/agents/general", None),
     "error": ("/agents?state=asleep", None),
 }
 WITH_NOTHING: dict[str, tuple[str, int | None]] = {
     "agents-empty": ("/agents", None),
     "general-empty": ("/agents/general", None),
+    "search-empty": ("/search", 0),
+    "ops-empty": ("/agents/ops", 0),
 }
 WITH_MALICE: dict[str, tuple[str, int | None]] = {
     "run-hostile": ("/agents/hostile", 0),
     "agents-hostile": ("/agents", None),
 }
-WITHOUT_A_BADGE = ("error",)
+WITHOUT_A_BADGE = ("error", "search", "search-empty", "changes")
+# Which of them the README shows, and as what.
+README = {"run": "run-1440-light", "runs": "agents-1440-dark", "phone": "run-exit-390-light"}
+README_FOLDER = Path(__file__).parents[2] / ".github"
 
 
 def main(folder: Path) -> None:
@@ -68,6 +83,8 @@ def main(folder: Path) -> None:
                 with served(postgres, Path(place) / "web", past) as url:
                     shoot(browser, url, pages, folder)
         browser.close()
+    for name, picture in README.items():
+        shutil.copyfile(folder / f"{picture}.png", README_FOLDER / f"{name}.png")
 
 
 def sample(now: datetime) -> list[Message]:
@@ -86,6 +103,11 @@ def served(postgres: PostgresServer, folder: Path, past: list[Message]) -> Itera
     with fresh_database(postgres) as database:
         if past:
             insert(database, past)
+            with psycopg.connect(database) as connection:
+                # Its last word stays fresh while pictures are taken.
+                connection.execute(PULSE, [-3_600, 0, 0.0])
+                connection.execute(LETTER, [SUBJECT, b'{"content": "half a mess', "not_json", "1", 1])
+                connection.execute(QUEUED)
         with WebServer(folder, {"DATABASE_URL": database}) as web:
             yield web.url
 
@@ -106,6 +128,8 @@ def shoot(browser: Browser, url: str, pages: dict[str, tuple[str, int | None]], 
                 page.goto(path)
                 if name not in WITHOUT_A_BADGE:
                     expect_live(page)
+                if page.locator(".lanes-place").count():
+                    page.locator(".lanes").wait_for()
                 if scroll is not None:
                     page.evaluate(f"scrollTo(0, {scroll})")
                 page.screenshot(path=folder / f"{name}-{size}-{theme}.png")

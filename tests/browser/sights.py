@@ -8,6 +8,13 @@ AT_THE_END = "document.scrollingElement.scrollHeight - scrollY - innerHeight < 2
 FIRST = "Number(document.querySelector('[data-seq]').dataset.seq)"
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
 
+NODES = """(() => {
+  const all = document.createTreeWalker(document, NodeFilter.SHOW_ALL);
+  let number = 1;
+  while (all.nextNode()) number += 1;
+  return number;
+})()"""
+
 # The text that is hard to read: each with its contrast to what is behind it.
 PALE = """() => {
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -57,3 +64,8 @@ def place_of(locator: Locator) -> float:
     box = locator.bounding_box()
     assert box is not None
     return box["y"]
+
+
+def nodes(page: Page) -> int:
+    """Return how many nodes the document has, texts and all."""
+    return int(page.evaluate(NODES))

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser import story
 from tests.browser.conftest import OpenPage, Witness
 from tests.browser.rows import insert, message
-from tests.browser.sights import AT_THE_END, FIRST, expect_live, place_of, sequence, wait_for
+from tests.browser.sights import AT_THE_END, expect_live, place_of, sequence, wait_for
 from tests.browser.sights import message as shown
 from tests.webserver import WebServer
 
@@ -25,11 +25,6 @@ def fill(database: str, count: int, run: str = "run-1") -> list[int]:
 
 def say(database: str, content: str, run: str = "run-1", at: datetime | None = None) -> int:
     return insert(database, [message(at or datetime.now(UTC), "executor", "message", content, run=run)])[0]
-
-
-def scroll_to_top(page: Page) -> None:
-    page.mouse.move(700, 500)
-    page.keyboard.press("Home")
 
 
 def test_a_run_opens_at_its_newest_message(database: str, open_page: OpenPage) -> None:
@@ -93,33 +88,6 @@ def test_a_reader_who_scrolled_up_stays_and_is_told_how_much_is_new(database: st
     expect(shown(page, last)).to_be_in_viewport()
 
 
-def test_earlier_messages_load_upward_without_a_jump(database: str, open_page: OpenPage) -> None:
-    places = fill(database, 650)
-    page = open_page("/agents/run-1")
-    # Those just above are loaded before the reader gets there.
-    assert sequence(page)[-200:] == places[-200:]
-    for shown_before in (places[-200:], places[-400:], places[-600:]):
-        first = shown(page, shown_before[0])
-        first.scroll_into_view_if_needed()
-        wait_for(page, f"{FIRST} < {shown_before[0]}")
-        expect(first).to_be_in_viewport()
-    wait_for(page, f"{FIRST} == {places[0]}")
-    assert sequence(page) == places
-    expect(page.locator(".earlier")).to_have_count(0)
-
-
-def test_what_the_reader_sees_does_not_move_while_earlier_messages_arrive(database: str, open_page: OpenPage) -> None:
-    places = fill(database, 450)
-    page = open_page("/agents/run-1")
-    page.evaluate("scrollTo(0, 600)")
-    seen = shown(page, places[-190])
-    before = place_of(seen)
-    with page.expect_response(lambda answer: "/earlier" in answer.url):
-        page.evaluate("document.querySelector('.earlier a').click()")
-    wait_for(page, "document.querySelectorAll('[data-seq]').length >= 400")
-    assert place_of(seen) == pytest.approx(before, abs=1)
-
-
 def test_a_late_message_takes_its_place_by_time(database: str, open_page: OpenPage) -> None:
     places = fill(database, 30)
     page = open_page("/agents/run-1")
@@ -140,21 +108,6 @@ def test_many_messages_at_once_come_whole_and_in_order(database: str, open_page:
     assert sequence(page)[1:] == places
 
 
-def test_a_page_that_follows_for_long_stays_light_and_loses_nothing(database: str, open_page: OpenPage) -> None:
-    places = fill(database, 150)
-    page = open_page("/agents/run-1")
-    expect_live(page)
-    for start in range(0, 900, 300):
-        batch = [message(NOW + timedelta(seconds=start + n), "executor", "message", f"More {n}.") for n in range(300)]
-        places += insert(database, batch)
-        expect(shown(page, places[-1])).to_be_in_viewport()
-    assert len(sequence(page)) <= 400
-    while (first := sequence(page)[0]) != places[0]:
-        scroll_to_top(page)
-        wait_for(page, f"{FIRST} < {first}")
-    assert sequence(page) == places
-
-
 def test_after_a_lost_connection_nothing_is_missing_and_nothing_twice(
     database: str, web: WebServer, open_page: OpenPage, witness: Witness
 ) -> None:
@@ -166,13 +119,13 @@ def test_after_a_lost_connection_nothing_is_missing_and_nothing_twice(
     expect(shown(page, places[-1])).to_be_attached()
     web.kill()
     expect(page.locator(".badge")).to_have_attribute("data-state", "reconnecting")
-    expect(page.locator(".badge")).to_contain_text("connection lost at")
+    expect(page.locator(".badge")).to_contain_text("reconnecting: connection lost at")
     places += [say(database, f"Meanwhile {n}.") for n in range(3)]
     expect(page.locator(".badge")).to_have_attribute("data-state", "offline")
     web.start()
     expect(shown(page, places[-1])).to_be_attached()
     expect_live(page)
-    expect(page.locator(".badge")).to_contain_text("caught up: 3 messages")
+    expect(page.locator(".badge")).to_contain_text("caught up, 3 messages")
     assert sequence(page) == places
 
 
@@ -194,9 +147,41 @@ def test_a_call_and_its_result_are_one_card(database: str, open_page: OpenPage) 
     assert below is not None
     assert below["y"] == pytest.approx(above["y"] + above["height"], abs=1)
     expect(card.locator("pre").get_by_text("line 5066")).to_be_visible()
-    expect(card.get_by_text("line 5000")).to_be_hidden()
+    expect(card.get_by_text("line 5000")).to_have_count(0)
     card.get_by_text("Showing the last 12 of 5,067 lines").click()
     expect(card.get_by_text("line 5000")).to_be_visible()
+    expect(card.locator(".request")).to_be_hidden()
+
+
+def test_a_result_that_comes_later_is_told_of_at_its_call(database: str, open_page: OpenPage) -> None:
+    calls = [
+        message(NOW + timedelta(milliseconds=n), "executor", "tool_call", f"$ job {n}", attrs=job(n)) for n in (1, 2)
+    ]
+    places = insert(database, calls)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    results = [
+        message(
+            NOW + timedelta(milliseconds=10 + n),
+            "executor",
+            "tool_result",
+            "x",
+            attrs=job(n, exit_code=n - 1, output="x"),
+        )
+        for n in (1, 2)
+    ]
+    answers = insert(database, results)
+    for call, answer, word in zip(places, answers, ("exit 0", "exit 1"), strict=True):
+        link = shown(page, call).locator(".answer a")
+        expect(link).to_contain_text(word)
+        assert link.get_attribute("href") == f"#m-{answer}"
+    page.reload()
+    expect(shown(page, places[1]).locator(".answer")).to_contain_text("exit 1")
+
+
+def job(number: int, **more: object) -> dict[str, object]:
+    attrs: dict[str, object] = story.shell(f"job {number}", id=f"call-{number}", **more)
+    return attrs
 
 
 def test_the_head_counts_what_arrives(database: str, open_page: OpenPage) -> None:
@@ -235,7 +220,8 @@ def test_a_message_by_itself_is_whole(database: str, open_page: OpenPage) -> Non
     (place,) = insert(database, [message(NOW, "executor", "tool_result", "", attrs=attrs)])
     page = open_page("/agents/run-1")
     shown(page, place).locator("summary").first.click()
-    shown(page, place).get_by_text("Open the whole").click()
+    shown(page, place).hover()
+    shown(page, place).get_by_role("button", name="Open by itself").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Message {place}")
     expect(page.locator("pre")).to_contain_text("line 19999")
     expect(page.locator("pre")).to_contain_text("line 0\n")
@@ -246,3 +232,21 @@ def test_the_reader_at_the_end_stays_there_when_the_window_changes(database: str
     page = open_page("/agents/run-1")
     page.set_viewport_size({"width": 700, "height": 500})
     wait_for(page, AT_THE_END)
+
+
+@pytest.mark.usefixtures("database")
+def test_what_cannot_be_sent_says_why_and_is_tried_again_or_edited(open_page: OpenPage, witness: Witness) -> None:
+    # Nothing listens where this web looks for NATS.
+    witness.is_loading_tolerated = True
+    page = open_page("/agents/general")
+    page.get_by_label("Say something").fill("Are you there?")
+    page.get_by_role("button", name="Send").click()
+    outgoing = page.get_by_test_id("outgoing")
+    expect(outgoing).to_have_attribute("data-state", "failed")
+    expect(outgoing).to_contain_text("not sent: The message was not sent")
+    outgoing.get_by_role("button", name="Try again").click()
+    expect(outgoing).to_have_attribute("data-state", "failed")
+    expect(outgoing).to_have_count(1)
+    outgoing.get_by_role("button", name="Edit").click()
+    expect(page.get_by_label("Say something")).to_have_value("Are you there?")
+    expect(outgoing).to_have_count(0)

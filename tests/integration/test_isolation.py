@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from connectors.loopback import HOST
 from flows.settings import Settings
 from tests.asking import ask
+from tests.integration.test_exchange import Line
 from tests.readers import Headers, Readers
 from tests.sockets import SocketClient
 from tests.watcher import RUN_EVENTS, Watcher
@@ -44,22 +45,57 @@ ASKED: dict[str, list[str]] = {
         "/agents?state=running",
         f"/agents?q={PRIVATE}",
     ],
-    "pages.general": ["/agents/general", f"/agents/general?workflowNamespace={THEIRS}"],
-    "pages.run": [
+    "pages.search": [
+        "/search?q=one",
+        "/search?q=needle",
+        f"/search?q=one&workflowNamespace={THEIRS}",
+        f"/search?q={PRIVATE}",
+    ],
+    "pages.fresh": ["/freshness"],
+    "conversation.general": [
+        "/agents/general",
+        "/agents/general?q=needle",
+        f"/agents/general?workflowNamespace={THEIRS}",
+        *(f"/agents/general?at={seq}" for seq in range(1, 13)),
+    ],
+    "conversation.run": [
         "/agents/run-1",
+        "/agents/run-1?include=general&errors=1",
         f"/agents/run-1?workflowNamespace={THEIRS}",
+        f"/agents/run?workflowUid=run-1&workflowNamespace={THEIRS}",
         f"/agents/{PRIVATE}?workflowNamespace={THEIRS}",
+        *(f"/agents/run-1?at={seq}" for seq in range(1, 13)),
     ],
-    "pages.general_earlier": ["/agents/general/earlier?before=2030-01-01T00:00:00Z,9000000"],
-    "pages.run_earlier": [
-        "/agents/run-1/earlier?before=2030-01-01T00:00:00Z,9000000",
-        f"/agents/run-1/earlier?before=2030-01-01T00:00:00Z,9000000&workflowNamespace={THEIRS}",
+    "conversation.general_messages": [
+        f"/agents/general/messages?{way}"
+        for way in ("before=2030-01-01T00:00:00Z,9000000", "after=2000-01-01T00:00:00Z,1", "when=2026-05-04T12:00:30Z")
     ],
-    "pages.run_parts": ["/agents/run-1/parts", f"/agents/run-1/parts?workflowNamespace={THEIRS}"],
-    "pages.general_message": [f"/agents/general/message/{seq}" for seq in range(1, 13)],
-    "pages.run_message": [
+    "conversation.run_messages": [
+        f"/agents/run-1/messages?{way}{more}"
+        for way in ("before=2030-01-01T00:00:00Z,9000000", "after=2000-01-01T00:00:00Z,1", "when=2026-05-04T12:00:30Z")
+        for more in ("", "&include=general", f"&workflowNamespace={THEIRS}")
+    ],
+    "conversation.general_next": ["/agents/general/next?q=needle&after=2000-01-01T00:00:00Z,1"],
+    "conversation.run_next": ["/agents/run-1/next?errors=1&after=2000-01-01T00:00:00Z,1"],
+    "conversation.run_parts": ["/agents/run-1/parts", f"/agents/run-1/parts?workflowNamespace={THEIRS}"],
+    "conversation.run_lanes": ["/agents/run-1/lanes", f"/agents/run-1/lanes?workflowNamespace={THEIRS}"],
+    "conversation.run_account": ["/agents/run-1/account", f"/agents/run-1/account?workflowNamespace={THEIRS}"],
+    "conversation.run_changes": ["/agents/run-1/changes", f"/agents/run-1/changes?workflowNamespace={THEIRS}"],
+    "conversation.general_message": [f"/agents/general/message/{seq}" for seq in range(1, 13)],
+    "conversation.run_message": [
         f"/agents/run-1/message/{seq}{more}" for seq in range(1, 13) for more in ("", f"?workflowNamespace={THEIRS}")
     ],
+    "conversation.general_message_as": [
+        f"/agents/general/message/{seq}/{form}" for seq in range(1, 13) for form in ("raw", "whole")
+    ],
+    "conversation.run_message_as": [
+        f"/agents/run-1/message/{seq}/{form}{more}"
+        for seq in range(1, 13)
+        for form in ("raw", "whole")
+        for more in ("", f"?workflowNamespace={THEIRS}")
+    ],
+    "ops.show": ["/agents/ops", "/agents/ops?reason=not_json"],
+    "ops.parts": ["/agents/ops/parts"],
     "reading.messages": [
         f"{API}/messages?{urlencode(query)}"
         for query in [
@@ -119,7 +155,18 @@ ASKED: dict[str, list[str]] = {
 ELSEWHERE = {"api.events", "api.run_events", "sockets.serve", "writing.say", "writing.complete"} | {
     "signin.sign_in",
     "signin.sign_out",
+    "exchange.live",
+    "ops.letter",
+    "ops.replay",
 }
+SHOWING = ("pages", "conversation", "ops", "reading")
+# What says of messages only where they are, or how many.
+WORDLESS = (
+    "pages.home",
+    "pages.fresh",
+    *(f"conversation.{name}" for name in ("general_next", "run_next", "run_parts", "run_lanes", "run_account")),
+    "conversation.run_changes",
+)
 
 
 def test_every_route_is_asked() -> None:
@@ -200,7 +247,7 @@ def shown(web: WebServer, path: str, headers: Headers) -> bytes:
 
 
 @pytest.mark.usefixtures("told")
-@pytest.mark.parametrize("endpoint", [name for name in ASKED if name.partition(".")[0] in ("pages", "reading")])
+@pytest.mark.parametrize("endpoint", [name for name in ASKED if name.partition(".")[0] in SHOWING])
 def test_no_route_shows_a_byte_of_the_other(
     guarded: WebServer, ours: Headers, theirs: Headers, everybody: Headers, endpoint: str
 ) -> None:
@@ -215,8 +262,39 @@ def test_no_route_shows_a_byte_of_the_other(
         found["ours"] += NAMES[OURS].encode() in mine
         found["theirs"] += NAMES[THEIRS].encode() in shown(guarded, path, theirs)
         found["everybody"] += NAMES[THEIRS].encode() in shown(guarded, path, everybody)
-    if endpoint not in ("pages.home", "pages.run_parts"):
+    if endpoint not in WORDLESS:
         assert all(found.values()), found
+
+
+@pytest.mark.usefixtures("told")
+def test_a_dead_letter_of_the_other_is_neither_shown_nor_replayed(
+    guarded: WebServer, database: str, ours: Headers
+) -> None:
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT id::text, payload FROM workflow_comms.dead_letters").fetchall()
+    letter = next(identity for identity, payload in rows if payload == NAMES[THEIRS].encode())
+    path = f"/agents/ops/letters/{letter}"
+    assert ask(guarded, path, headers=ours)[0].status == 404
+    json_too = {"Content-Type": "application/json"}
+    assert ask(guarded, f"{path}/replay", "POST", {**ours, **json_too})[0].status == 404
+
+
+@pytest.mark.usefixtures("told")
+def test_a_topic_of_the_other_stays_silent(guarded: WebServer, writer: Writer, ours: Headers) -> None:
+    topics = [
+        f"/api/agents/events?{urlencode({'workflowNamespace': THEIRS, 'workflowUid': 'run-1'})}",
+        "/api/agents/events?channel=general",
+        "/api/agents/runs/events",
+        f"/api/agents/runs/events?workflowNamespace={THEIRS}",
+    ]
+    with closing(Line(guarded, *((0, topic) for topic in topics), headers=ours)) as line:
+        for namespace in (THEIRS, OURS):
+            writer.say(f"{NAMES[namespace]} live", workflow_namespace=namespace)
+            writer.say(f"{NAMES[namespace]} over", workflow_namespace=namespace, channel="general")
+        said = ""
+        while f"{NAMES[OURS]} over" not in said:
+            said += json.dumps(line.take(1)[0].data)
+    assert NAMES[THEIRS] not in said
 
 
 @pytest.mark.usefixtures("told")

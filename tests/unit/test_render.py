@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from tests.unit.events import NOON, event, run, shell
@@ -160,23 +161,36 @@ def test_colours_of_a_terminal_become_classes() -> None:
     assert "\x1b" not in message_html(shell("x", output="\x1b[1;31mred\x1b[0m and\nplain"))
 
 
-def test_long_output_shows_its_end_and_unfolds() -> None:
+def test_long_output_shows_its_end_and_says_how_much_there_is() -> None:
     lines = [f"line {number}" for number in range(5_067)]
-    markup = shown(shell("seq", output="\n".join(lines)))
-    assert "Showing the last 12 of 5,067 lines" in markup.having("when-closed")[0].words
-    hidden, visible = markup.having("term")
-    assert "".join(visible.text).strip().split("\n") == lines[-12:]
-    assert "".join(hidden.text + visible.text).split() == " ".join(lines).split()
-
-
-def test_output_too_large_for_a_page_is_a_link_to_the_whole() -> None:
-    html = message_html(shell("cat", output="0123456789\n" * 20_000, exit_code=0))
-    assert len(html) < 10_000
+    html = message_html(shell("seq", output="\n".join(lines)))
     markup = Markup(html)
-    assert [tag.attributes["href"] for tag in markup.all("a") if tag.words == "Open the whole"] == [
-        "/agents/uid-1/message/7?workflowNamespace=agents"
-    ]
-    assert len(message_html(shell("cat", output="0123456789\n" * 20_000), whole=True)) > 200_000
+    (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
+    assert rest.words == "Showing the last 12 of 5,067 lines"
+    assert rest.attributes["href"] == "/agents/uid-1/message/7?workflowNamespace=agents"
+    assert "".join(markup.having("term")[0].text).strip().split("\n") == lines[-12:]
+    assert len(html) < 4_000
+
+
+def test_output_that_is_cut_within_a_line_counts_characters() -> None:
+    markup = shown(shell("cat", output="one\n" + "x" * 9_000))
+    (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
+    assert rest.words == "Showing the last 3,000 of 9,004 characters"
+
+
+def test_a_colour_goes_on_from_what_is_out_of_sight() -> None:
+    output = "\x1b[31m" + "\n".join(f"line {number}" for number in range(100))
+    assert shown(shell("x", output=output)).having("f1")[0].words.startswith("line 88")
+
+
+def test_output_too_large_for_a_conversation_is_a_link_to_a_page_of_its_own() -> None:
+    output = "0123456789\n" * 60_000
+    html = message_html(shell("cat", output=output, exit_code=0))
+    assert len(html) < 10_000
+    (rest,) = [tag for tag in Markup(html).all("a") if "60,000 lines" in tag.words]
+    assert rest.attributes["href"] == "/agents/uid-1/message/7?workflowNamespace=agents"
+    assert "data-whole" not in rest.attributes
+    assert len(message_html(shell("cat", output=output), whole=True)) > 600_000
 
 
 def test_a_giant_message_is_a_preview_with_a_link_to_the_whole() -> None:
@@ -213,11 +227,19 @@ def test_a_small_diff_is_open_and_counted() -> None:
     assert "".join("".join(tag.text) for tag in markup.having("diff")).strip() == diff.strip()
 
 
-def test_json_is_pretty() -> None:
-    markup = shown(event("x", "tool_result", tool={"name": "ask", "output": {"a": [1, {"b": None}]}}))
-    assert (
-        "".join(markup.having("json")[0].text).strip() == '{\n  "a": [\n    1,\n    {\n      "b": null\n    }\n  ]\n}'
-    )
+def test_json_is_a_tree_that_folds() -> None:
+    markup = shown(event("x", "tool_result", tool={"name": "ask", "output": {"a": [1, {"b": None}], "c": "text"}}))
+    assert [tag.words for tag in markup.having("t-key")] == ["a", "0", "1", "b", "c"]
+    assert [tag.words for tag in markup.having("t-size")] == ["2 entries", "1 key"]
+    assert [tag.words for tag in markup.having("t-word")] == ["1", "null"]
+    assert [tag.words for tag in markup.having("t-text")] == ["text"]
+
+
+def test_a_tree_of_many_values_says_that_there_are_more() -> None:
+    markup = shown(event("x", "tool_result", tool={"name": "ask", "output": [*range(1_000)]}))
+    assert markup.having("rest")[0].words == "960 more"
+    (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
+    assert rest.words == "Showing the first 40 values"
 
 
 def test_texts_of_an_input_are_shown_as_they_are() -> None:
@@ -260,6 +282,49 @@ def test_a_result_joins_its_call() -> None:
     assert joined == [False, True, False]
     apart = Markup(timeline_html([call, other, result])).all("article")
     assert not any("joined" in tag.attributes["class"] for tag in apart)
+
+
+def test_a_call_tells_of_its_result_further_below() -> None:
+    calls = [shell(f"job {n}", "tool_call", id=f"c{n}") for n in (1, 2)]
+    results = [shell(f"job {n}", id=f"c{n}", exit_code=n - 1, duration_ms=4_100) for n in (1, 2)]
+    told = [msgspec.structs.replace(one, seq=seq) for seq, one in enumerate([*calls, *results], 1)]
+    markup = Markup(timeline_html(told))
+    assert [tag.words for tag in markup.having("answer")] == ["Result below4.1 sexit 0", "Result below4.1 sexit 1"]
+    assert [tag.attributes["href"] for tag in markup.all("a") if tag.words.startswith("Result")] == ["#m-3", "#m-4"]
+
+
+def test_what_went_wrong_says_so() -> None:
+    for wrong in (event("x", "error"), shell("x", exit_code=2), shell("x", status="failed")):
+        assert "data-wrong" in article(shown(wrong)).attributes
+    for right in (event("x"), shell("x", exit_code=0), shell("x", "tool_call", status="failed")):
+        assert "data-wrong" not in article(shown(right)).attributes
+
+
+def test_a_message_has_a_link_that_opens_it_among_those_around_it() -> None:
+    (link,) = shown(event(seq=42)).having("at")
+    assert link.attributes["href"] == "/agents/uid-1?workflowNamespace=agents&at=42#m-42"
+    (link,) = shown(event(seq=42, channel="general")).having("at")
+    assert link.attributes["href"] == "/agents/general?at=42#m-42"
+
+
+@pytest.mark.parametrize("uid", ["general", "ops", "run", "a/b", "..", "/", "x\\y"])
+def test_a_run_whose_name_is_no_last_part_of_a_path_is_named_in_the_query(uid: str) -> None:
+    (link,) = shown(event(seq=42, workflow_uid=uid)).having("at")
+    assert link.attributes["href"].startswith("/agents/run?workflowNamespace=agents&workflowUid=")
+
+
+def test_no_sign_in_a_name_turns_the_writing_around() -> None:
+    html = message_html(event(agent_id="gnp\u202e.exe", tool={"name": "\u2066rm", "input": {}}))
+    shown_html = html.replace('data-agent="gnp\u202e.exe"', "")
+    assert "\u202e" not in shown_html
+    assert "gnp\ufffd.exe" in shown_html
+
+
+def test_what_is_looked_for_is_marked_and_nothing_else() -> None:
+    html = message_html(event("An `ERROR` &amp; **errors** in [amp](https://example.org/amp)"), terms=("error", "amp"))
+    markup = Markup(html)
+    assert [tag.words for tag in markup.all("mark")] == ["ERROR", "error", "amp"]
+    assert 'href="https://example.org/amp"' in html
 
 
 def test_a_call_id_joins_what_the_input_does_not() -> None:

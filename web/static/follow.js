@@ -15,35 +15,54 @@ export function still(root, change) {
 }
 
 export class Follow {
-  constructor(pill) {
+  /**
+   * @param {Element} pill says how much is new, and leads there
+   * @param {Window} view the part of the conversation that is in the page
+   */
+  constructor(pill, view) {
     this.pill = pill;
+    this.view = view;
     this.word = pill.querySelector(".new");
     this.fresh = 0;
     this.here = true;
     addEventListener("scroll", () => this.#look(), { passive: true });
-    addEventListener("resize", () => this.here && this.toEnd());
+    addEventListener("resize", () => this.here && this.#down());
     pill.addEventListener("click", () => this.toEnd());
   }
 
   /** Go to the end and stay there. */
-  toEnd() {
-    page.scrollTo({ top: page.scrollHeight, behavior: "instant" });
+  async toEnd() {
+    if (!this.view.isAtEnd) await this.view.go();
+    this.#down();
     this.here = true;
     this.#count(0);
   }
 
-  /** Add messages below or between; `change` returns those that are new. */
-  add(root, change) {
+  /** Stay where the reader is. */
+  stop() {
+    this.here = false;
+  }
+
+  /** Add messages below or between; `change` returns those that are new in the page, `arrived` is how many there are. */
+  add(root, arrived, change) {
     if (this.here) {
       change();
-      this.toEnd();
+      this.#down();
       return;
     }
-    still(root, () => this.#count(this.fresh + change().length));
+    still(root, () => {
+      const added = change().length;
+      // What isn't in the page yet is new to the reader, too.
+      this.#count(this.fresh + (this.view.isAtEnd ? added : arrived));
+    });
+  }
+
+  #down() {
+    page.scrollTo({ top: page.scrollHeight, behavior: "instant" });
   }
 
   #look() {
-    this.here = distance() < NEAR;
+    this.here = distance() < NEAR && this.view.isAtEnd;
     if (this.here) this.#count(0);
   }
 

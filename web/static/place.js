@@ -20,14 +20,25 @@ function sibling(element, step) {
   return found ?? null;
 }
 
-const before = (message) => sibling(message, "previousElementSibling");
-const after = (message) => sibling(message, "nextElementSibling");
+/** Return the message above another, or below it. */
+export const before = (message) => sibling(message, "previousElementSibling");
+export const after = (message) => sibling(message, "nextElementSibling");
+
+/** Return a message's place, as the server reads it. */
+export const placeOf = (message) => message && `${message.dataset.timestamp},${message.dataset.seq}`;
 
 export class Timeline {
   constructor(element) {
     this.element = element;
-    this.seen = new Set(this.messages().map(seqOf));
-    for (const message of this.messages()) this.#dress(message);
+    this.seen = new Set();
+    this.adopt();
+  }
+
+  /** Take what the element holds now for what is shown. */
+  adopt() {
+    const messages = this.messages();
+    this.seen = new Set(messages.map(seqOf));
+    for (const message of messages) this.#dress(message);
   }
 
   messages() {
@@ -38,52 +49,65 @@ export class Timeline {
     return this.seen.size;
   }
 
-  /** Return the place of the oldest message that is shown, as the server reads it. */
-  get start() {
-    const first = this.#oldest();
-    return first ? `${first.dataset.timestamp},${first.dataset.seq}` : null;
+  get first() {
+    const found = this.element.firstElementChild;
+    return found && !isMessage(found) ? after(found) : found;
   }
 
-  /** Place messages; return those that are new. `from` is the first place that may be filled. */
-  add(messages, hasEarlier) {
+  get last() {
+    const found = this.element.lastElementChild;
+    return found && !isMessage(found) ? before(found) : found;
+  }
+
+  find(seq) {
+    return this.seen.has(Number(seq)) ? document.getElementById(`m-${seq}`) : null;
+  }
+
+  /**
+   * Place messages; return those that are new.
+   * What lies beyond an open end belongs to a page that isn't loaded, and comes with it.
+   */
+  add(messages, { openAbove = false, openBelow = false } = {}) {
     const added = [];
     for (const message of messages) {
       if (this.seen.has(seqOf(message))) continue;
-      const oldest = this.#oldest();
-      // It belongs to a page that isn't loaded, and comes with it.
-      if (hasEarlier && oldest && isAfter(oldest, message)) continue;
+      const { first, last } = this;
+      if (openAbove && first && isAfter(first, message)) continue;
+      if (openBelow && last && isAfter(message, last)) continue;
       this.#insert(message);
       added.push(message);
     }
     return added;
   }
 
-  /** Put an earlier page above. */
-  prepend(messages) {
-    const fresh = messages.filter((message) => !this.seen.has(seqOf(message)));
-    const next = this.#oldest();
-    this.element.prepend(...fresh);
-    for (const message of fresh) this.seen.add(seqOf(message));
-    for (const message of fresh) this.#dress(message);
-    if (next) this.#dress(next);
+  /** Take the place of everything that is shown. */
+  replace(messages) {
+    this.element.replaceChildren(...messages);
+    this.adopt();
   }
 
-  /** Take the oldest messages away until `count` are left. */
-  trim(count) {
-    const spare = this.messages().slice(0, -count);
-    for (const message of spare) {
+  /** Take messages away from one end until their elements are no more than so many, and none near the reader. */
+  trim(end, most) {
+    let spare = this.element.getElementsByTagName("*").length - most;
+    // Farther than where more is loaded, or what goes would come again at once.
+    const far = 1_000;
+    const isNear = (message) => {
+      const { top, bottom } = message.getBoundingClientRect();
+      return end === "above" ? bottom > -far : top < innerHeight + far;
+    };
+    const going = [];
+    for (const message of end === "above" ? this.messages() : this.messages().reverse()) {
+      if (spare <= 0 || isNear(message)) break;
+      spare -= message.getElementsByTagName("*").length + 1;
+      going.push(message);
+    }
+    for (const message of going) {
       this.seen.delete(seqOf(message));
+      if (message.previousElementSibling?.classList.contains("day")) message.previousElementSibling.remove();
       message.remove();
     }
-    for (const line of this.element.querySelectorAll(".day:has(+ .day)")) line.remove();
-    const oldest = this.#oldest();
-    if (oldest) this.#dress(oldest);
-  }
-
-  #oldest() {
-    let found = this.element.firstElementChild;
-    while (found && !isMessage(found)) found = found.nextElementSibling;
-    return found;
+    if (going.length && this.first) this.#dress(this.first);
+    return going.length > 0;
   }
 
   #insert(message) {
@@ -108,10 +132,33 @@ export class Timeline {
     const soon = goesOn && new Date(message.dataset.timestamp) - new Date(above.dataset.timestamp) < PAUSE_MS;
     message.classList.toggle("same", joined || soon);
     message.classList.toggle("joined", joined);
+    if (message.dataset.kind === "tool_result" && message.dataset.call && !joined) this.#answer(message);
+  }
+
+  /** Say at a call further above what came of it. */
+  #answer(result) {
+    let call = before(result);
+    for (let steps = 0; call && steps < 200; steps += 1, call = before(call)) {
+      const { dataset } = call;
+      if (dataset.kind !== "tool_call" || dataset.call !== result.dataset.call) continue;
+      if (dataset.agent !== result.dataset.agent || dataset.tool !== result.dataset.tool) continue;
+      if (after(call) === result || call.querySelector(".answer")) return;
+      const link = document.createElement("a");
+      link.href = `#${result.id}`;
+      link.append("Result below");
+      for (const part of result.querySelectorAll(".row:last-child > :is(.took, .outcome)")) link.append(part.cloneNode(true));
+      const line = document.createElement("p");
+      line.className = "answer";
+      line.append(link);
+      call.querySelector(".card")?.append(line);
+      return;
+    }
   }
 
   #line(message, day, isFirst) {
     let line = message.previousElementSibling;
+    // The line that says where the reader was last time stands between.
+    if (line?.classList.contains("looked")) line = line.previousElementSibling;
     if (!line?.classList.contains("day")) line = null;
     if (day === null) {
       line?.remove();

@@ -17,6 +17,9 @@ export const dayOf = (moment) => day.format(moment);
 /** Return the reader's time zone by its name. */
 export const zoneName = () => zone;
 
+/** Return how long ago something was, in one or two units. */
+export const spanOf = (moment) => span(moment, new Date());
+
 function ago(moment, now) {
   const seconds = (now - moment) / 1000;
   if (seconds < 5) return "now";

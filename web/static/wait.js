@@ -11,4 +11,4 @@ class Waiting extends Badge {
   }
 }
 
-new Live(element.dataset.stream, "0", new Waiting(element), () => location.reload());
+new Live(element.dataset.stream, "0", new Waiting(element), () => location.reload(), { alone: true });

@@ -1,0 +1,227 @@
+"""Filters, search, failures and links: each in the address, each seen."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import story
+from tests.browser.conftest import OpenPage
+from tests.browser.rows import insert, message
+from tests.browser.sights import expect_live, sequence, wait_for
+from tests.browser.sights import message as shown
+from tests.webserver import WebServer
+
+NOW = datetime.now(UTC)
+SELECTED = "Number(document.querySelector('.msg.selected')?.dataset.seq ?? 0)"
+
+
+@pytest.fixture
+def web(shared_web: WebServer) -> WebServer:
+    return shared_web
+
+
+@pytest.fixture
+def database(shared_web: WebServer) -> str:
+    return shared_web.database
+
+
+def talk(database: str, run: str = "run-1") -> list[int]:
+    start = NOW - timedelta(minutes=10)
+    words = ("the plan", "a needle in hay", "nothing", "another Needle", "the end")
+    return insert(
+        database,
+        [
+            message(start + timedelta(seconds=n), ("planner", "executor")[n % 2], "message", text, run=run)
+            for n, text in enumerate(words)
+        ]
+        + [
+            message(start + timedelta(seconds=10), "executor", "error", "It broke, by a needle.", run=run),
+            message(
+                start + timedelta(seconds=11),
+                "executor",
+                "tool_result",
+                "no",
+                run=run,
+                attrs=story.shell("make", output="no", exit_code=2),
+            ),
+        ],
+    )
+
+
+def test_a_filter_is_a_chip_and_in_the_address_and_goes_with_a_click(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    page = open_page("/agents/run-1")
+    page.get_by_text("Filter", exact=True).click()
+    page.get_by_label("Agent").select_option("executor")
+    page.get_by_label("Kind").select_option("message")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**agentId=executor&kind=message")
+    assert sequence(page) == [places[1], places[3]]
+    chips = page.get_by_role("list", name="Filters that are on").get_by_role("link")
+    expect(chips).to_have_count(3)
+    page.get_by_role("link", name="kind message remove").click()
+    expect(page.locator("[data-seq]")).to_have_count(4)
+    page.get_by_role("link", name="agent executor remove").click()
+    expect(page.locator("[data-seq]")).to_have_count(len(places))
+
+
+def test_errors_alone_are_errors_and_failed_tools_live_too(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    page = open_page("/agents/run-1?errors=1")
+    assert sequence(page) == places[-2:]
+    expect_live(page)
+    new = insert(
+        database,
+        [
+            message(NOW, "planner", "message", "Fine."),
+            message(NOW, "planner", "tool_result", "", attrs=story.shell("x", output="x", exit_code=0)),
+            message(NOW, "planner", "error", "Broken."),
+        ],
+    )
+    expect(shown(page, new[2])).to_be_visible()
+    assert sequence(page) == [*places[-2:], new[2]]
+
+
+def test_times_narrow_what_is_shown(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    since = (NOW - timedelta(minutes=10) + timedelta(seconds=3)).isoformat().replace("+00:00", "Z")
+    page = open_page(f"/agents/run-1?since={since}")
+    assert sequence(page) == places[3:]
+    page = open_page(f"/agents/run-1?until={since}")
+    assert sequence(page) == places[:3]
+    expect(page.locator(".badge")).to_have_text("not live: its time is over")
+
+
+def test_what_is_searched_is_marked_and_gone_through_by_keys(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    page = open_page("/agents/run-1")
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=needle*")
+    found = [places[1], places[3], places[5]]
+    assert sequence(page) == found
+    assert page.locator("mark").all_inner_texts() == ["needle", "Needle", "needle"]
+    expect(page.locator(".hits .place")).to_have_text("0 of 3")
+    for number, place in enumerate(found, 1):
+        page.keyboard.press("n")
+        wait_for(page, f"{SELECTED} === {place}")
+        expect(page.locator(".hits .place")).to_have_text(f"{number} of 3")
+    page.keyboard.press("p")
+    wait_for(page, f"{SELECTED} === {found[1]}")
+    expect_live(page)
+    new = insert(database, [message(NOW, "planner", "message", "Hay."), message(NOW, "planner", "message", "NEEDLE!")])
+    expect(shown(page, new[1])).to_be_visible()
+    expect(shown(page, new[0])).to_have_count(0)
+    # Out of what was found a message opens among those around it.
+    shown(page, found[1]).locator(".at").click()
+    expect(shown(page, places[2])).to_be_visible()
+    expect(shown(page, found[1])).to_be_in_viewport()
+
+
+def test_nothing_found_says_so_and_leads_back(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    page = open_page("/agents/run-1?q=nowhere-at-all")
+    expect(page.get_by_text("Nothing that this run said fits these filters.")).to_be_visible()
+    page.get_by_role("link", name="Show all of it").click()
+    expect(page.locator("[data-seq]")).to_have_count(len(places))
+
+
+def test_words_are_found_across_runs_and_open_where_they_were_said(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    talk(database, "run-2")
+    page = open_page("/search")
+    page.get_by_label("Search all messages").fill("needle in")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=needle+in*")
+    expect(page.locator(".hit")).to_have_count(2)
+    assert page.locator(".hit").first.locator("mark").all_inner_texts() == ["needle", "in"]
+    page.locator(f'.hit[data-seq="{places[1]}"] .quote a').click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("run-1")
+    expect(shown(page, places[1])).to_be_in_viewport()
+
+
+def test_what_the_general_channel_says_of_a_run_is_folded_in_and_marked(database: str, open_page: OpenPage) -> None:
+    at = NOW - timedelta(minutes=5)
+    claim: dict[str, Any] = {"attrs": {"identity": "claimed"}, "channel": "general"}
+    places = insert(
+        database,
+        [
+            message(at, "planner", "message", "In the run."),
+            message(at + timedelta(seconds=1), "planner", "message", "In the run.", **claim),
+            message(at + timedelta(seconds=2), "planner", "message", "In the room.", **claim),
+        ],
+    )
+    page = open_page("/agents/run-1")
+    assert sequence(page) == [places[0]]
+    page = open_page("/agents/run-1?include=general")
+    assert sequence(page) == [places[0], places[2]]
+    expect(shown(page, places[2])).to_contain_text("general channel, claimed")
+    expect_live(page)
+    (new,) = insert(database, [message(NOW, "planner", "message", "Again in the room.", **claim)])
+    expect(shown(page, new)).to_contain_text("general channel, claimed")
+
+
+def test_runs_with_the_names_of_other_pages_open(database: str, open_page: OpenPage) -> None:
+    for name in ("general", "ops", "run", "a/b", "..", "events", "a/messages"):
+        insert(database, [message(NOW, "planner", "message", f"I am {name}.", run=name)])
+    page = open_page("/agents")
+    for name in ("general", "ops", "run", "a/b", "..", "events", "a/messages"):
+        page.locator(f'[data-run="{name}"] a.name').click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        expect_live(page)
+        (new,) = insert(database, [message(datetime.now(UTC), "planner", "message", "Live.", run=name)])
+        expect(shown(page, new)).to_be_visible()
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Agents")
+
+
+def copied(page: Page) -> str:
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_a_message_is_copied_as_it_was_published_and_its_link(
+    database: str, open_page: OpenPage, web: WebServer
+) -> None:
+    output = "\x1b[31mred\x1b[0m  spaced\n" + "\n".join(f"line {n}" for n in range(500))
+    attrs = story.shell("x", output=output, exit_code=0)
+    (place,) = insert(database, [message(NOW, "executor", "tool_result", output, attrs=attrs)])
+    page = open_page("/agents/run-1", permissions=["clipboard-read", "clipboard-write"])
+    shown(page, place).hover()
+    shown(page, place).get_by_role("button", name="Copy what it says").click()
+    expect(page.get_by_text("Text copied")).to_be_visible()
+    assert copied(page) == output
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    expect(page.get_by_text("Link copied")).to_be_visible()
+    assert copied(page) == f"{web.url}/agents/run-1?workflowNamespace=agents&at={place}#m-{place}"
+
+
+def test_what_came_since_the_reader_looked_last_stands_under_a_line(database: str, open_page: OpenPage) -> None:
+    places = talk(database)
+    page = open_page("/agents/run-1")
+    expect(page.locator(".looked")).to_have_count(0)
+    page.goto("/agents")
+    (new,) = insert(database, [message(NOW, "planner", "message", "Meanwhile.")])
+    expect(page.locator("[data-run=run-1] .unread")).to_have_text("1 new")
+    page.locator("[data-run=run-1] a.name").click()
+    expect(page.locator(".looked")).to_have_text("Since you last looked")
+    after = page.locator(".looked + .msg, .looked + .day + .msg")
+    assert int(after.get_attribute("data-seq") or 0) == new
+    assert sequence(page) == [*places, new]
+
+
+def test_the_run_tells_what_it_changed_and_where_its_time_went(database: str, open_page: OpenPage) -> None:
+    insert(database, story.issue_119(NOW - timedelta(minutes=3)))
+    page = open_page(f"/agents/{story.RUN}")
+    account = page.locator(".summary .account")
+    expect(account).to_contain_text("shell")
+    expect(account.locator(".files")).to_contain_text("importer/store.py")
+    with page.expect_download() as download:
+        account.get_by_role("link", name="JSON lines").click()
+    assert download.value.path().read_text().count("\n") == 25
+    account.get_by_role("link", name="All changes").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Changes")
+    expect(page.locator("#file-1 .diff .d-add").first).to_contain_text("def add(self, line) -> bool:")

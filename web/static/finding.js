@@ -1,0 +1,101 @@
+// Goes from one match, or one failure, to the next, beyond what is in the page too.
+
+import { announce } from "./announce.js";
+import { after, before, placeOf } from "./place.js";
+
+export class Finding {
+  /**
+   * @param {Timeline} timeline
+   * @param {Window} view
+   * @param {(message: Element) => void} reach shows a message and selects it
+   * @param {Record<string, string>} query the filters of the page
+   */
+  constructor(timeline, view, reach, query) {
+    this.timeline = timeline;
+    this.view = view;
+    this.reach = reach;
+    this.url = timeline.element.dataset.next;
+    this.query = query;
+    this.mark = null;
+    this.place = document.querySelector(".hits .place");
+    this.count();
+  }
+
+  get searches() {
+    return "q" in this.query;
+  }
+
+  /** Go to the next match or the one before; where nothing is searched, to the next failure. */
+  step(by, from) {
+    return this.searches ? this.#match(by, from) : this.failure(by, from);
+  }
+
+  /** Go to the next failure after a message, or the one before it. */
+  async failure(by, from) {
+    const onward = by > 0 ? after : before;
+    let found = from ? onward(from) : this.timeline[by > 0 ? "first" : "last"];
+    while (found && found.dataset.wrong === undefined) found = onward(found);
+    if (found) {
+      this.reach(found);
+      return;
+    }
+    const edge = by > 0 ? this.timeline.last : this.timeline.first;
+    const isOpen = document.querySelector(`main .turn.${by > 0 ? "later" : "earlier"} a`);
+    const seq = edge && isOpen ? await this.#ask(by, placeOf(edge), { errors: "1" }) : null;
+    if (seq === null) {
+      announce(by > 0 ? "No failure after this" : "No failure before this");
+      return;
+    }
+    await this.view.go({ at: seq });
+    const message = this.timeline.find(seq);
+    if (message) this.reach(message);
+  }
+
+  #match(by, from) {
+    const marks = this.#marks();
+    let at = this.mark?.isConnected ? marks.indexOf(this.mark) : -1;
+    if (at < 0 && from) {
+      at = marks.findIndex((mark) => from.contains(mark) || from.compareDocumentPosition(mark) & Node.DOCUMENT_POSITION_FOLLOWING);
+      at -= by > 0 ? 1 : 0;
+    } else if (at < 0 && by < 0) at = marks.length;
+    const next = marks[at + by];
+    if (!next) {
+      const side = by > 0 ? "later" : "earlier";
+      if (document.querySelector(`main .turn.${side} a`)) this.view.load(side).then(() => this.count());
+      else announce(by > 0 ? "No match after this" : "No match before this");
+      return;
+    }
+    this.mark?.classList.remove("is-current");
+    this.mark = next;
+    next.classList.add("is-current");
+    for (let parent = next.parentElement; parent; parent = parent.parentElement) if (parent.matches("details")) parent.open = true;
+    this.reach(next.closest("[data-seq]"), next);
+    this.count();
+  }
+
+  #marks() {
+    return [...this.timeline.element.getElementsByTagName("mark")];
+  }
+
+  /** Say how many matches there are in the page. */
+  count() {
+    if (!this.place) return;
+    const marks = this.#marks();
+    const at = this.mark?.isConnected ? marks.indexOf(this.mark) + 1 : 0;
+    const more = document.querySelector("main .turn.earlier, main .turn.later") ? "+" : "";
+    this.place.textContent = marks.length ? `${at} of ${marks.length.toLocaleString("en")}${more}` : "no match in sight";
+    this.place.closest(".hits").hidden = false;
+  }
+
+  async #ask(by, place, filters) {
+    const url = new URL(this.url, location.href);
+    for (const [name, value] of Object.entries({ ...this.query, ...filters })) url.searchParams.set(name, value);
+    url.searchParams.set(by > 0 ? "after" : "before", place);
+    try {
+      const answer = await fetch(url);
+      return answer.ok ? (await answer.json()).seq : null;
+    } catch {
+      return null;
+    }
+  }
+}

@@ -1,0 +1,16 @@
+// What every page has: its theme, its keys, the sheet that names them.
+
+import * as help from "./help.js";
+import { on } from "./keys.js";
+import * as theme from "./theme.js";
+
+theme.begin();
+help.begin();
+document.querySelector(".knobs").hidden = false;
+on(["/"], () => {
+  const field = document.querySelector('input[type="search"]');
+  if (!field) return false;
+  field.focus();
+  field.select();
+  return true;
+});

@@ -1,0 +1,44 @@
+// One thing of a list is selected, by key or by pointer, and stays in sight.
+
+export class Selection {
+  /**
+   * @param {() => Element[]} items what can be selected, from top to bottom
+   * @param {(item: Element | null) => void} chosen
+   */
+  constructor(items, chosen = () => {}) {
+    this.items = items;
+    this.chosen = chosen;
+    this.current = null;
+  }
+
+  select(item, { focus = true } = {}) {
+    if (this.current !== item) {
+      this.current?.classList.remove("selected");
+      this.current = item;
+      item?.classList.add("selected");
+    }
+    if (item && focus) {
+      item.scrollIntoView({ block: "nearest", behavior: "instant" });
+      const target = item.querySelector("a.at, a") ?? item;
+      target.focus({ preventScroll: true });
+    }
+    this.chosen(item);
+  }
+
+  step(by) {
+    const items = this.items();
+    if (!items.length) return null;
+    let at = this.current?.isConnected ? items.indexOf(this.current) : -1;
+    if (at < 0) at = this.#nearest(items, by);
+    else at = Math.min(items.length - 1, Math.max(0, at + by));
+    this.select(items[at]);
+    return items[at];
+  }
+
+  /** Return the first item in sight, or the last one going up. */
+  #nearest(items, by) {
+    const inSight = items.map((item) => item.getBoundingClientRect()).map(({ top, bottom }) => bottom > 140 && top < innerHeight);
+    const at = by > 0 ? inSight.indexOf(true) : inSight.lastIndexOf(true);
+    return at < 0 ? 0 : at;
+  }
+}

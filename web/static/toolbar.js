@@ -1,0 +1,100 @@
+// What can be done with a message: copy what it says, its link, open it alone. One bar for all of them.
+
+import { announce } from "./announce.js";
+import { parse } from "./html.js";
+import { localize } from "./time.js";
+
+const ICON = '<svg class="icon" aria-hidden="true"><use href="#i-NAME"></use></svg>';
+
+async function write(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce(`${what} copied`);
+  } catch {
+    announce("The browser doesn't let this page copy");
+  }
+}
+
+const page = (message, form) => {
+  const url = new URL(message.dataset.page, location.href);
+  if (form) url.pathname += `/${form}`;
+  return url.href;
+};
+
+/** Copy the link that opens a message among those around it. */
+export const copyLink = (message) => write(new URL(message.querySelector(".at").getAttribute("href"), location.href).href, "Link");
+
+/** Copy what a message says, as it was published. */
+export async function copyWords(message) {
+  try {
+    const answer = await fetch(page(message, "raw"));
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    await write(await answer.text(), "Text");
+  } catch {
+    announce("The message could not be loaded");
+  }
+}
+
+/** Put the whole message in the place of what is shown of it. */
+export async function openWhole(message, link) {
+  const words = link.textContent;
+  link.textContent = "Loading …";
+  try {
+    const url = new URL(page(message, "whole"));
+    const q = new URLSearchParams(location.search).get("q");
+    if (q) url.searchParams.set("q", q);
+    const answer = await fetch(url);
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const whole = parse(await answer.text()).querySelector("article");
+    localize(whole);
+    const top = link.getBoundingClientRect().top;
+    message.querySelector(":scope > .said").replaceWith(whole.querySelector(":scope > .said"));
+    message.dataset.whole = "";
+    // What comes above what was seen pushes it down; the reader goes on reading from where the link was.
+    const pre = message.querySelector("pre");
+    if (pre && top < 0) pre.scrollIntoView({ block: "start", behavior: "instant" });
+  } catch {
+    link.textContent = `${words}: it did not load, try again`;
+  }
+}
+
+export class Toolbar {
+  constructor(root) {
+    this.root = root;
+    this.message = null;
+    this.element = document.createElement("div");
+    this.element.className = "toolbar";
+    this.element.append(
+      this.#button("copy", "Copy what it says", () => copyWords(this.message)),
+      this.#button("link", "Copy link", () => copyLink(this.message)),
+      this.#button("page", "Open by itself", () => location.assign(page(this.message))),
+    );
+    root.addEventListener("pointerover", (event) => this.show(event.target.closest("[data-seq]")));
+    root.addEventListener("focusin", (event) => this.show(event.target.closest("[data-seq]")));
+    root.addEventListener("click", (event) => this.#click(event));
+  }
+
+  show(message) {
+    if (!message || message === this.message) return;
+    this.message = message;
+    message.append(this.element);
+  }
+
+  #button(icon, words, action) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "knob";
+    button.title = words;
+    button.setAttribute("aria-label", words);
+    button.append(parse(ICON.replace("NAME", icon)));
+    button.addEventListener("click", action);
+    return button;
+  }
+
+  #click(event) {
+    const link = event.target.closest("a[data-whole]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    openWhole(link.closest("[data-seq]"), link);
+  }
+}
