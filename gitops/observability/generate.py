@@ -82,7 +82,8 @@ def _quantiles(name: str) -> dict[str, str]:
 
 def _gauge(name: str, labels: str = "", by: str = "") -> str:
     inner = ", ".join(filter(None, (labels, OF_CLUSTER)))
-    return f"max by ({by}) ({name}{{{inner}}})"
+    # Each web of a cluster counts the same; clusters add up.
+    return f"sum by ({by}) (max by ({', '.join(filter(None, ('cluster', by)))}) ({name}{{{inner}}}))"
 
 
 ROWS: dict[str, list[Panel]] = {
@@ -196,13 +197,18 @@ ROWS: dict[str, list[Panel]] = {
             "Whole, of this week's runs", "percentunit",
             {
                 "whole": (
-                    f"{_gauge('agent_comms_reconciled_recently_runs', 'complete=' + json.dumps('true'))} / "
-                    f"sum(max by (complete) (agent_comms_reconciled_recently_runs{{{OF_CLUSTER}}}))"
+                    _gauge("agent_comms_reconciled_recently_runs", 'complete="true"')
+                    + " / sum("
+                    + _gauge("agent_comms_reconciled_recently_runs", by="complete")
+                    + ")"
                 ),
             },
             top=1,
         ),
-        Panel("Longest wait to be reconciled", "s", {"wait": _gauge("agent_comms_reconcile_overdue_seconds")}),
+        Panel(
+            "Longest wait to be reconciled", "s",
+            {"wait": f"max(agent_comms_reconcile_overdue_seconds{{{OF_CLUSTER}}})"},
+        ),
         Panel("Recovered from artifacts", "cps", {"messages": _rate("agent_comms_recovered_messages_total")}),
         Panel(
             "In publishers' spools", "bytes", {"bytes": f"sum(agent_comms_spool_bytes{{{OF_CLUSTER}}})"},
