@@ -31,6 +31,7 @@ from flows.users import User
 from web.banner import show_addresses, show_end, show_note
 from web.credentials import Credentials
 from web.failure import Failure
+from web.logins import make_logins
 from web.state import State
 from web.supervisor import Asked, Program, ProgramError, Supervisor
 
@@ -105,6 +106,8 @@ class _SetUp:
         self._supervisor = supervisor
         self._console = console
         self._credentials = credentials
+        # By program; where there is none, it is everybody's.
+        self._databases: dict[str, str] = {}
         security = credentials.server() if credentials else None
         self._nats = EmbeddedNats(state.folder / "nats", state.port("nats"), security=security)
         self._postgres = EmbeddedPostgres(state.folder / "postgres", state.port("postgres"))
@@ -119,6 +122,8 @@ class _SetUp:
             self._wait_for(self._nats.is_ready, "NATS")
             self._wait_for(self._postgres.is_ready, "Postgres")
             self._make_schema()
+            if self._credentials:
+                self._databases = make_logins(self._postgres.dsn(DATABASE))
         with (
             self._console.status("Starting the flow and the pages"),
             NatsConnection(self._options(users.SYSTEM)) as connection,
@@ -139,6 +144,10 @@ class _SetUp:
         """Return the settings by which a user reaches NATS."""
         url = self._nats.url
         return self._credentials.settings(user, url) if self._credentials else {"NATS_URL": url}
+
+    def _database_of(self, program: str) -> dict[str, str]:
+        """Return by which setting a program reaches Postgres, where that is not as its owner."""
+        return {"DATABASE_URL": self._databases.get(program, "")} if self._credentials else {}
 
     def _options(self, user: User) -> NatsOptions:
         return nats_options(Settings.from_env(self._as_user(user)), "agent-comms-up")
@@ -168,6 +177,7 @@ class _SetUp:
             **os.environ,
             **self._addresses(),
             **self._as_user(user),
+            **self._database_of(name),
             "AGENT_COMMS_HOST": HOST,
             "AGENT_COMMS_PORT": str(self._port),
             "AGENT_COMMS_AUTH": "none",

@@ -124,6 +124,19 @@ def test_the_sample_talks_and_all_is_ready(secure: Up) -> None:
     assert status == 200, body
 
 
+def test_each_program_reaches_postgres_as_a_role_that_owns_nothing(secure: Up) -> None:
+    with psycopg.connect(secure.env["DATABASE_URL"]) as connection:
+        found = connection.execute(
+            "SELECT application_name, usename, usesuper, pg_has_role(usesysid, "
+            "(SELECT relowner FROM pg_class WHERE oid = 'workflow_comms.agent_messages'::regclass), 'MEMBER') "
+            "FROM pg_stat_activity JOIN pg_user USING (usesysid, usename) WHERE application_name LIKE 'agent-comms-%%'"
+        ).fetchall()
+    assert {(user, superuser, owner) for name, user, superuser, owner in found} == {
+        ("agent_comms_ingest_local", False, False),
+        ("agent_comms_web_local", False, False),
+    }, found
+
+
 def test_another_namespaces_run_is_refused_in_one_line(secure: Up) -> None:
     said = command(secure, AGENTS, "publish", "--name", "x", "--namespace", "other", "not mine")
     assert said.returncode != 0
