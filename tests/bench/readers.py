@@ -22,8 +22,8 @@ from tests.webserver import WebServer
 
 MESSAGES = 400_000
 RUNS = 4_000
-ROUNDS = 12
-ASKED = 25
+ROUNDS = 8
+ASKED = 12
 CLIENTS, RATE = 500, 50
 # Of the fan-out, whose figures are noisy, the best of so many.
 TRIES = 3
