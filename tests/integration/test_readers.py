@@ -29,7 +29,9 @@ API = "/api/agents"
 RUNS = f"{API}/runs"
 MESSAGES = f"{API}/messages"
 OPEN = {"static", "health.healthz", "health.readyz", "signin.show", "signin.sign_in", "signin.sign_out"}
-NEEDS = {"writing.say": "speak", "writing.complete": "operate", "health.metrics": "operate"}
+NEEDS = {"writing.say": "speak", "writing.complete": "operate", "health.metrics": "operate"} | dict.fromkeys(
+    ("ops.show", "ops.parts", "ops.letter", "ops.replay"), "operate"
+)
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def test_nobody_gets_anything_but_what_is_open(guarded: WebServer) -> None:
     app = create_app(Settings())
     for rule in app.url_map.iter_rules():
         path = rule.rule.replace("<path:run>", "run-1").replace("<int:seq>", "1").replace("<path:filename>", "app.css")
+        path = path.replace("<form>", "raw").replace("<uuid:identity>", "0195b0aa-0000-7000-8000-000000000000")
         for method in (rule.methods or set()) - {"CONNECT"}:
             response, body = send(guarded, method, path, Content_Type="application/json")
             if rule.endpoint in OPEN:
@@ -93,7 +96,7 @@ def test_nobody_gets_anything_but_what_is_open(guarded: WebServer) -> None:
             assert response.status == 401, (method, path, body)
             assert response.headers["WWW-Authenticate"] == 'Bearer realm="agent-comms"'
             assert "Location" not in response.headers
-            is_page = rule.endpoint.startswith("pages.")
+            is_page = not path.startswith(("/api/", "/metrics"))
             assert response.headers["Content-Type"].startswith("text/html" if is_page else "application/problem+json")
             if is_page and method == "GET":
                 assert b'<form class="sign-in" method="post" action="/sign-in">' in body
