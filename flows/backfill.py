@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -23,31 +23,25 @@ from msgspec import Struct
 
 from connectors.archive import Limits
 from connectors.artifacts import ArtifactSource
-from connectors.crew import Alone, Crew, Workers
-from connectors.delivery import Delivery, JetStreamMessage
+from connectors.crew import Workers
 from connectors.objects import ObjectError, Objects
 from flows import logs, sheet
+from flows.bundle import workers
 from flows.catalog import Catalog, Listed
 from flows.courtesy import step_back
 from flows.database import conninfo
 from flows.gauges import BackfillMetrics
-from flows.message import Message
 from flows.missing import Again, Comparison, Missing
-from flows.normalize import normalize
 from flows.reading import SheetReader
+from flows.recovered import Recovered, message_of
 from flows.recovery import Recovery, now, recoveries
 from flows.redact import redactor_of
 from flows.settings import SettingError, Settings
 from flows.sheet import Found, Over, Read, Sheet, Task
-from flows.shelf import Recovered, Shelf
+from flows.shelf import Shelf
 from flows.stock import Stock
 from flows.storage import ready
 
-# Reading in processes of their own is worth their start from so many bytes on, as they are stored; a run counts, too.
-WORTH_PROCESSES_BYTES = 4 * 1024 * 1024
-RUN_BYTES = 32 * 1024
-BUNDLE_BYTES = 512 * 1024
-BUNDLE_RUNS = 64
 # Runs that the database is asked about at once.
 PAGE = 500
 CORES = len(os.sched_getaffinity(0))
@@ -211,10 +205,7 @@ class Backfill:
         )
         tasks = [run.task for run in self.runs.values()]
         self._reading = {*self.runs}
-        if not options.processes or self.progress.bytes + len(tasks) * RUN_BYTES < WORTH_PROCESSES_BYTES:
-            self._workers = Alone(reader, tasks)
-        else:
-            self._workers = Crew(reader, list(_bundles(tasks)), options.processes, _lost)
+        self._workers = workers(reader, tasks, options.processes)
         return self._workers
 
     def _missing(self, found: list[Found]) -> list[Missing | Over]:
@@ -293,65 +284,11 @@ class Backfill:
             return None
 
 
-class _Delivered(JetStreamMessage, frozen=True, gc=False):
-    """A message as the stream would have delivered it.
-
-    Attributes:
-        placed_at: when the stream would have stored it, nanoseconds since the Unix epoch: what has no time of its own
-            takes this one.
-    """
-
-    placed_at: int = 0
-
-    @property
-    def stored_at(self) -> int:
-        """The same, as of what was delivered."""
-        return self.placed_at
-
-    def delivery(self) -> Delivery:
-        """Return what the server would say of it."""
-        return Delivery(deliveries=1, stream_seq=0, stored_at=self.placed_at)
-
-
-def message_of(missing: Missing, run: Recovery, settings: Settings) -> Message | None:
-    """Return what is missing as the message that the ingest makes of it; None where it makes none."""
-    subject = run.subject(missing.part, missing.kind, settings.agent_id)
-    delivered = _Delivered(subject, missing.claim, "", placed_at=missing.time * 1_000)
-    message = normalize(delivered, settings.agent_comms_max_message_bytes)
-    if not isinstance(message, Message):
-        return None
-    message.attrs["timestamp_source"] = missing.source
-    return message
-
-
 def _encode(steps: list[Recovered | Over]) -> list[Recovered | Over]:
     for step in steps:
         if isinstance(step, Recovered):
             step.ready = ready(step.message)
     return steps
-
-
-def _bundles(tasks: Sequence[Task]) -> Iterator[list[Task]]:
-    """Put small runs together: each process is given a bundle at a time."""
-    bundle: list[Task] = []
-    size = 0
-    for task in tasks:
-        bundle.append(task)
-        size += task.size + RUN_BYTES
-        if size >= BUNDLE_BYTES or len(bundle) >= BUNDLE_RUNS:
-            yield bundle
-            bundle, size = [], 0
-    if bundle:
-        yield bundle
-
-
-def _lost(task: Task) -> Iterator[bytes]:
-    """Say of a run whose reading has killed two processes that it can't be read."""
-    for place, part in enumerate(task.parts):
-        if part.to_do:
-            text = "reading it ended the process that did"
-            yield sheet.encode(Read(task.number, place, trouble="unreadable", text=text, may_pass=True))
-    yield sheet.encode(Over(task.number))
 
 
 class _Sink(DynamicSink[Recovered | Over]):

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from msgspec import Struct
 from psycopg import Connection, Cursor
 
 import sql
@@ -20,8 +19,8 @@ from flows import account
 from flows.completion import complete
 from flows.courtesy import Courtesy
 from flows.dedupe import Duplicate
-from flows.message import Message
 from flows.patience import insist
+from flows.recovered import Recovered
 from flows.recovery import Recovery, Tally, in_order, now
 from flows.redact import Redactor
 from flows.report import RunReport, Tokens
@@ -33,21 +32,6 @@ T = TypeVar("T")
 
 # Runs whose account is settled at once.
 BATCH_RUNS = 100
-
-
-class Recovered(Struct, gc=False):
-    """A message that is to be stored.
-
-    Attributes:
-        run: the number of its run.
-        part: of the artifact that it is in.
-        ready: with its row, once that is made.
-    """
-
-    run: int
-    part: int
-    message: Message
-    ready: Ready | None = None
 
 
 class Shelf:

@@ -1,0 +1,49 @@
+"""Who reads the runs: this process, or several that are given a bundle of runs at a time."""
+
+from collections.abc import Iterator, Sequence
+
+from connectors.crew import Alone, Crew, Workers
+from flows.reading import SheetReader
+from flows.sheet import Over, Read, Task, encode
+
+# Reading in processes of their own is worth their start from so many bytes on, as they are stored; a run counts, too.
+WORTH_PROCESSES_BYTES = 4 * 1024 * 1024
+RUN_BYTES = 32 * 1024
+BUNDLE_BYTES = 512 * 1024
+BUNDLE_RUNS = 64
+
+
+def workers(reader: SheetReader, tasks: Sequence[Task], processes: int) -> Workers[Task]:
+    """Begin to read.
+
+    Args:
+        reader: reads a run.
+        tasks: the runs.
+        processes: how many may read; 0 for none beside this one.
+    """
+    if not processes or sum(task.size + RUN_BYTES for task in tasks) < WORTH_PROCESSES_BYTES:
+        return Alone(reader, tasks)
+    return Crew(reader, list(_bundles(tasks)), processes, _lost)
+
+
+def _bundles(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Put small runs together: each process is given a bundle at a time."""
+    bundle: list[Task] = []
+    size = 0
+    for task in tasks:
+        bundle.append(task)
+        size += task.size + RUN_BYTES
+        if size >= BUNDLE_BYTES or len(bundle) >= BUNDLE_RUNS:
+            yield bundle
+            bundle, size = [], 0
+    if bundle:
+        yield bundle
+
+
+def _lost(task: Task) -> Iterator[bytes]:
+    """Say of a run whose reading has killed two processes that it can't be read."""
+    for place, part in enumerate(task.parts):
+        if part.to_do:
+            text = "reading it ended the process that did"
+            yield encode(Read(task.number, place, trouble="unreadable", text=text, may_pass=True))
+    yield encode(Over(task.number))
