@@ -16,7 +16,9 @@ import os
 import re
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import Struct
@@ -41,6 +43,7 @@ HEADER = "traceparent"
 # Where a process is told of the trace that it is a part of.
 VARIABLE = "TRACEPARENT"
 _HEADER_BYTES = HEADER.encode()
+_HEADER_NAME = re.compile(_HEADER_BYTES)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 # The one version there is, and sampled.
@@ -127,8 +130,7 @@ class Tracing:
             delivered: as they came.
             judged: what each of them became.
         """
-        traced = [place for place, message in enumerate(delivered) if _HEADER_BYTES in message.header_block]
-        for place in traced:
+        for place in _traced([message.header_block for message in delivered]):
             message, value = judged[place], delivered[place].headers.get(HEADER, "")
             if isinstance(message, Message) and _SAMPLED.fullmatch(value):
                 message.attrs[HEADER] = value
@@ -220,6 +222,15 @@ class _Told:
     def _parent(self, traceparent: str) -> SpanContext:
         trace, span = int(traceparent[3:35], 16), int(traceparent[36:52], 16)
         return self._make_context(trace, span, is_remote=True, trace_flags=self._flags)
+
+
+def _traced(blocks: list[bytes]) -> Iterable[int]:
+    """Return which header blocks may hold the header: one search for all, since each by itself takes twice as long."""
+    together = b"".join(blocks)
+    if _HEADER_BYTES not in together:
+        return ()
+    ends = list(accumulate(map(len, blocks)))
+    return {bisect_right(ends, found.start()) for found in _HEADER_NAME.finditer(together)}
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
