@@ -31,6 +31,8 @@ STATUS_WITHOUT_CONTENT = "status update"
 MAX_NAME = 256
 # Clocks differ, but none by more: such a time would keep its run on top of every list.
 MAX_AHEAD_S = 86_400
+# No agent has spoken before: it is the zero of a program that has set no time.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 # Set by us alone: what a payload puts there would pass for our word.
 RESERVED_ATTRS = frozenset(
     {"claimed", "identity", "redacted", "timestamp_given", "role_given", "run_id_given", "forged", "traceparent"}
@@ -110,7 +112,7 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         content = _content(who.kind, claim)
     given = _time(claim.timestamp)
     stored_at = message.stored_at
-    usable = given is not None and given <= _latest_usable(stored_at // 1_000_000_000)
+    usable = given is not None and EARLIEST <= given <= _latest_usable(stored_at // 1_000_000_000)
     message_id = claim.message_id
     if message_id and not message_id.isspace():
         key = who.scope.key_of_id(message_id)

@@ -62,6 +62,9 @@ PATTERNS = (
     _pattern("npm-token", "npm_", rf"{_begin('n')}pm_[A-Za-z0-9]{{36}}{_END}"),
     _pattern("pypi-token", "pypi-Ag", rf"{_begin('p')}ypi-Ag[A-Za-z0-9_-]{{50,300}}{_END}"),
     _pattern("sendgrid-key", "SG.", rf"{_begin('S')}G\.[A-Za-z0-9_-]{{16,32}}\.[A-Za-z0-9_-]{{16,64}}"),
+    _pattern("vault-token", "hvs.|hvb.", rf"{_begin('h')}v[sb]\.[A-Za-z0-9_-]{{24,300}}"),
+    _pattern("digitalocean-token", "dop_v1_", rf"{_begin('d')}op_v1_[a-f0-9]{{64}}{_END}"),
+    _pattern("age-key", "AGE-SECRET-KEY-1", rf"{_begin('A')}GE-SECRET-KEY-1[A-Z0-9]{{58}}{_END}"),
     _pattern("docker-token", "dckr_pat_", rf"{_begin('d')}ckr_pat_[A-Za-z0-9_-]{{20,40}}{_END}"),
     _pattern("azure-key", "Key=", r"(?:Account|SharedAccess)Key=(?P<secret>[A-Za-z0-9+/]{40,100}={0,2})"),
     _pattern("nats-seed", "SU|SA|SO|SC|SN", rf"{_begin('S')}[UAOCN][A-Z2-7]{{56}}{_END}"),
@@ -79,7 +82,7 @@ PATTERNS = (
     _pattern(
         "url-password",
         "://",
-        r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@'\"<>]{0,256}:(?P<secret>[^\s/@'\"<>]{1,256})@[^\s/@]",
+        r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://[^\s/:@'\"<>\[]{0,256}:(?P<secret>[^\s/@'\"<>]{1,256})@[^\s/@]",
     ),
     _pattern(
         "bearer-token",
@@ -92,9 +95,33 @@ PATTERNS = (
         r"[Aa]uthorization: [Bb]asic (?P<secret>[A-Za-z0-9+/]{4,4096}={0,2})",
     ),
     _pattern(
+        "authorization",
+        "uthorization: ",
+        r"[Aa]uthorization: (?:[Tt]oken|[Aa]pi[Kk]ey) (?P<secret>[A-Za-z0-9._~+/-]{8,8192}=*)",
+    ),
+    _pattern("api-key", "pi-Key: |pi-key: |PI-KEY: ", r"[Xx]-(?i:api-key): (?P<secret>[A-Za-z0-9._~+/-]{8,512}=*)"),
+    _pattern(
+        "aws-secret-key",
+        "aws_secret_access_key",
+        r"aws_secret_access_key[ '\":=]{1,6}(?P<secret>[A-Za-z0-9/+]{40})(?![\w/+])",
+    ),
+    _pattern(
+        "option",
+        "--password|--passwd|--token|--secret|--api-key|--access-key",
+        r"--(?:password|passwd|token|secret|api-key|access-key)[= ]"
+        r"(?P<quote>['\"]?)(?P<secret>(?=[A-Za-z_/+.-]{0,64}[0-9])[A-Za-z0-9_/+.~!@#%^&*-]{6,512}=*)(?P=quote)",
+    ),
+    # JSON within a text: a configuration that was printed, say.
+    _pattern(
+        "named",
+        "password|passwd|secret|token|api_key|apiKey|access_key|private_key",
+        r"['\"][\w.-]{0,40}?(?:password|passwd|secret|token|api_key|apiKey|access_key|private_key)['\"]\s{0,8}:\s{0,8}"
+        r"(?P<quote>['\"])(?P<secret>(?=[^'\"\s]{0,64}[0-9])[^'\"\s]{8,512})(?P=quote)",
+    ),
+    _pattern(
         "environment-secret",
         "PASSWORD=|PASSWD=|SECRET=|TOKEN=|API_KEY=|ACCESS_KEY=|PRIVATE_KEY=",
-        r"\b[A-Z][A-Z0-9_]{0,60}?(?:PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|ACCESS_KEY|PRIVATE_KEY)="
+        r"\b(?:[A-Z][A-Z0-9_]{0,60}?)?(?:PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|ACCESS_KEY|PRIVATE_KEY)="
         r"(?P<quote>['\"]?)(?P<secret>(?=[A-Za-z_/+.-]{0,64}[0-9])[A-Za-z0-9_/+.~!@#%^&*-]{8,512}=*)(?P=quote)",
     ),
 )

@@ -14,6 +14,8 @@ from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
+# As long a time as dates can be reckoned with, in whatever unit.
+Span = Annotated[int, Meta(ge=1, le=100_000)]
 Heartbeat = Annotated[int, Meta(ge=1, le=15)]
 Auth = Literal["none", "token", "proxy"]
 LogFormat = Literal["logfmt", "json"]
@@ -101,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             secret=True,
         ),
     ] = None
-    agent_comms_session_hours: Annotated[Count, setting("Web: how long a sign-in lasts, in hours.")] = 12
+    agent_comms_session_hours: Annotated[Span, setting("Web: how long a sign-in lasts, in hours.")] = 12
     agent_comms_hosts: Annotated[
         str,
         setting(
@@ -144,15 +146,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_token: Annotated[str | None, setting("Read: the token that tells the API who asks.", secret=True)] = (
         None
     )
-    agent_comms_retention_days: Annotated[Count, setting("Prune: how long messages are kept, in days.")] = 90
+    agent_comms_retention_days: Annotated[Span, setting("Prune: how long messages are kept, in days.")] = 90
     agent_comms_stale_minutes: Annotated[
-        Count, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")
+        Span, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")
     ] = 15
     agent_comms_heartbeat_seconds: Annotated[
         Heartbeat, setting("Web: how often a quiet live connection says that it is alive, in seconds.")
     ] = 10
     agent_comms_stream_minutes: Annotated[
-        Count, setting("Web: the longest life of a live connection; its client then comes again, in minutes.")
+        Span, setting("Web: the longest life of a live connection; its client then comes again, in minutes.")
     ] = 30
     agent_comms_live_connections: Annotated[
         Count, setting("Web: how many live connections one process holds; who comes then is told to come again.")

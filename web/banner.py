@@ -18,7 +18,7 @@ def show_addresses(
     console: Console, addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None
 ) -> None:
     """Say where everything is and what to do next; `speaker` holds the settings of who may publish, where few may."""
-    known = f"set -a; . {_shown(speaker)}; set +a" if speaker else f". {_shown(state.env_file)}; export NATS_URL"
+    known = f"set -a; . {_shown(speaker or state.env_file)}; set +a"
     page = f"{addresses['AGENT_COMMS_URL']}/agents"
     lines = (
         "",

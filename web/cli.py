@@ -118,7 +118,7 @@ def bootstrap(*, update: bool) -> None:
 
 
 @main.command(short_help="Delete what is older than the retention.")
-@click.option("--days", type=click.IntRange(1), help="By default AGENT_COMMS_RETENTION_DAYS.")
+@click.option("--days", type=click.IntRange(1, 100_000), help="By default AGENT_COMMS_RETENTION_DAYS.")
 @click.option("--batch", type=click.IntRange(1, 100_000), default=5_000, show_default=True, help="Rows a transaction.")
 @click.option(
     "--rest",

@@ -1,6 +1,8 @@
 """The credentials of a secure local set-up: who each user is at NATS, and whom it trusts."""
 
-from pathlib import Path
+from pathlib import shlex
+
+import Path
 
 from connectors import nkey
 from connectors.authority import ServerCertificate, keep
@@ -62,5 +64,5 @@ class Credentials:
     def tell(self, url: str) -> None:
         """Write each user's settings as lines of KEY=value, whole from the first moment."""
         for user in USERS:
-            lines = [f"{name}={value}\n" for name, value in self.settings(user, url).items()]
+            lines = [f"{name}={shlex.quote(value)}\n" for name, value in self.settings(user, url).items()]
             write_private(self.env_file(user), "".join(lines))

@@ -136,7 +136,8 @@ def raw(event: Event) -> str:
 
 def stamp(moment: datetime) -> str:
     """Return a time whose text sorts as the time does."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not by `strftime`, which writes the first centuries with fewer digits.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class _Dense(PackageLoader):

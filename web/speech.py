@@ -122,8 +122,8 @@ class Speech:
         return _Place(CHANNEL_RUN, namespace or current().home, name, uid, claim.run_id)
 
     def _find(self, claim: Claim) -> RunRow | None:
-        names = {"workflow_uid": claim.workflow_uid, "workflow_name": claim.workflow_name, "run_id": claim.run_id}
-        given = next((name for name in names.values() if name), "")
+        others = {"workflow_uid": claim.workflow_uid, "workflow_name": claim.workflow_name}
+        given = next((name for name in (*others.values(), claim.run_id) if name), "")
         try:
             match = self._reader.run(given, claim.workflow_namespace)
         except UNANSWERED:
@@ -131,7 +131,9 @@ class Speech:
                 return None
             raise
         for run in filter(None, [match.run, *match.others]):
-            if all(value in (None, getattr(run, field)) for field, value in names.items()):
+            # As everywhere, a run's id may be any of its names.
+            ids = (None, run.run_id, run.workflow_uid, run.workflow_name)
+            if claim.run_id in ids and all(value in (None, getattr(run, field)) for field, value in others.items()):
                 return run
         return None
 

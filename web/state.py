@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -104,7 +105,7 @@ class State:
 
     def tell_addresses(self, addresses: dict[str, str]) -> None:
         """Write the addresses as lines of KEY=value, for this user only, and whole from the first moment."""
-        write_private(self.env_file, "".join(f"{name}={value}\n" for name, value in addresses.items()))
+        write_private(self.env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in addresses.items()))
 
     def forget_addresses(self) -> None:
         """Remove the addresses: nothing is there any more."""

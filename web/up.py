@@ -58,7 +58,11 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
         Failure: it can't start; the text is one line.
     """
     _forget_other_servers()
-    port = Settings.from_env().agent_comms_port if port is None else port
+    settings = Settings.from_env()
+    if settings.agent_comms_host != HOST:
+        text = f"AGENT_COMMS_HOST: what is started here listens on {HOST} alone"
+        raise Failure(text)
+    port = settings.agent_comms_port if port is None else port
     console = Console(highlight=False, soft_wrap=True)
     supervisor = Supervisor(note=lambda line: show_note(console, line))
     with State(state) as place, supervisor.asked_by_signals():
@@ -180,7 +184,6 @@ class _SetUp:
             **self._database_of(name),
             "AGENT_COMMS_HOST": HOST,
             "AGENT_COMMS_PORT": str(self._port),
-            "AGENT_COMMS_AUTH": "none",
             "PYTHONUNBUFFERED": "1",
         }
         command = [*launcher(end_with=signal.SIGTERM), sys.executable, *arguments]

@@ -151,6 +151,13 @@ def test_a_parameter_that_would_be_overlooked_is_refused(web_alone: WebServer) -
     assert refused(post(web_alone, GENERAL, path=f"{MESSAGES}?channel=run")) == (400, "channel")
 
 
+@pytest.mark.parametrize("name", ["id-run-1", "run-1"])
+def test_a_run_is_named_as_where_it_is_read(web: WebServer, writer: Writer, name: str) -> None:
+    writer.say("first", run_id="id-run-1")
+    response, body = post(web, {"run_id": name, "content": "by whatever name"})
+    assert response.status == 202, body
+
+
 def test_a_run_that_nobody_knows_by_its_id_is_not_there(web_alone: WebServer) -> None:
     assert refused(post(web_alone, {"run_id": "nobody", "content": "hello?"})) == (404, "run_id")
 

@@ -183,7 +183,19 @@ def test_a_run_that_nobody_names_is_a_dead_letter() -> None:
 
 @pytest.mark.parametrize(
     "given_time",
-    ["yesterday", "2026-11-24T10:00:00", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+23:00", "", None, 17, {}, []],
+    [
+        "0001-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        "yesterday",
+        "2026-11-24T10:00:00",
+        "2026-13-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:00",
+        "",
+        None,
+        17,
+        {},
+        [],
+    ],
 )
 def test_an_unusable_time_is_replaced_by_the_streams(given_time: Any) -> None:
     message = row(CANONICAL | {"timestamp": given_time})

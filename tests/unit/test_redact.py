@@ -39,6 +39,15 @@ CREDENTIALS = {
     "postgresql://app:" + "s3cret@db.internal/app": "url-password",
     "Authorization: Bearer " + "abcdef0123456789": "bearer-token",
     "Authorization: Basic " + "YWxhZGRpbjpvcGVuc2VzYW1l": "basic-auth",
+    "hvs." + "CAESIJ0a" * 4: "vault-token",
+    "dop_v1_" + "0a1b2c3d" * 8: "digitalocean-token",
+    "AGE-SECRET-KEY-1" + "QP7Z" * 14 + "QP": "age-key",
+    "Authorization: token " + "0123456789abcdef": "authorization",
+    "X-Api-Key: " + "0123456789abcdef": "api-key",
+    "aws_secret_access_key = " + "wJalrXUtnFEMIwK7MDENGwbPxRfiCYEXAMPLEKEY": "aws-secret-key",
+    "mysql --password=" + "sup3rS3cret": "option",
+    '{"db_password": "' + 'sup3rS3cret"}': "named",
+    "export TOKEN=" + "sup3rS3cret": "environment-secret",
     "AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY": "environment-secret",
 }
 
@@ -63,6 +72,11 @@ def test_a_credential_is_replaced_wherever_it_stands(credential: str, kind: str)
     assert message.content.startswith("I ran it with ")
     assert message.content.endswith(" and it worked")
     assert message.attrs["redacted"] == [kind]
+
+
+def test_a_marker_in_a_url_is_taken_for_no_password() -> None:
+    message = redacted({"content": "https://ghs_" + "16C7e42F" * 5 + "@github.com/x/y"})
+    assert message.content == "https://[redacted:github-token]@github.com/x/y"
 
 
 def test_the_marker_leaves_what_is_around_a_password_in_a_url() -> None:
@@ -133,6 +147,7 @@ def test_other_names_keep_their_values(attrs: dict[str, Any]) -> None:
         "SUBSCRIBERS SANDBOX SOLID",
         "bearer of bad news, Bearer authentication",
         "Basic authentication; authorization: none",
+        '"token": "string", "password": "changeme", --password is asked for, --token TOKEN',
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:

@@ -19,7 +19,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
     [
         ("AGENT_COMMS_PORT", "http", "a whole number from 0 to 65535"),
         ("AGENT_COMMS_PORT", "70000", "a whole number from 0 to 65535"),
-        ("AGENT_COMMS_RETENTION_DAYS", "0", "a whole number of at least 1"),
+        ("AGENT_COMMS_SPOOL_BYTES", "0", "a whole number of at least 1"),
+        ("AGENT_COMMS_RETENTION_DAYS", "999999999", "a whole number from 1 to 100000"),
         ("AGENT_COMMS_AUTH", "yes", "`none`, `proxy`, `token`"),
     ],
 )

@@ -45,6 +45,8 @@ const forms = { clock: clockOf, full: (moment) => full.format(moment), ago, span
 
 function write(element, now) {
   const moment = new Date(element.dateTime);
+  // What a browser can't read stays as the server wrote it.
+  if (Number.isNaN(moment.getTime())) return moment;
   const words = forms[element.dataset.form](moment, now);
   if (element.textContent !== words) element.textContent = words;
   return moment;
@@ -53,7 +55,10 @@ function write(element, now) {
 /** Write the times below an element in the reader's zone. */
 export function localize(root) {
   const now = new Date();
-  for (const element of root.querySelectorAll("time[data-form]")) element.title = full.format(write(element, now));
+  for (const element of root.querySelectorAll("time[data-form]")) {
+    const moment = write(element, now);
+    if (!Number.isNaN(moment.getTime())) element.title = full.format(moment);
+  }
 }
 
 /** Keep the times that depend on now up to date. */
