@@ -1,8 +1,7 @@
 """The credentials of a secure local set-up: who each user is at NATS, and whom it trusts."""
 
-from pathlib import shlex
-
-import Path
+import shlex
+from pathlib import Path
 
 from connectors import nkey
 from connectors.authority import ServerCertificate, keep
