@@ -1,7 +1,8 @@
 """What holds for every page: its bones, its size, its contrast, its twin, and what a screen reader is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -70,6 +71,15 @@ def web(filled: WebServer) -> WebServer:
     return filled
 
 
+def visits(open_page: OpenPage, paths: Sequence[str], **options: Any) -> Iterator[tuple[str, Page]]:
+    """Go from page to page, as a reader does, in one tab."""
+    page = open_page(paths[0], **options)
+    yield paths[0], page
+    for path in paths[1:]:
+        page.goto(path)
+        yield path, page
+
+
 def loaded(page: Page) -> None:
     """Wait until what a page loads by itself is there."""
     if page.locator(".lanes-place").count():
@@ -79,8 +89,7 @@ def loaded(page: Page) -> None:
 
 def test_every_page_fits_a_phone(open_page: OpenPage, witness: Witness) -> None:
     witness.is_loading_tolerated = True
-    for path in PAGES:
-        page = open_page(path, size=PHONE)
+    for path, page in visits(open_page, PAGES, size=PHONE):
         assert page.evaluate(OVERFLOW) <= 0, path
         bar = page.get_by_role("navigation", name="Places")
         box = bar.bounding_box()
@@ -95,8 +104,7 @@ def test_every_page_can_be_read_in_both_themes(
     theme: str, background: str, open_page: OpenPage, witness: Witness
 ) -> None:
     witness.is_loading_tolerated = True
-    for path in PAGES:
-        page = open_page(path, color_scheme=theme)
+    for path, page in visits(open_page, PAGES, color_scheme=theme):
         page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
         assert page.evaluate(PALE) == [], path
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background, path
@@ -104,8 +112,7 @@ def test_every_page_can_be_read_in_both_themes(
 
 def test_every_page_has_the_bones_of_a_page(open_page: OpenPage, witness: Witness) -> None:
     witness.is_loading_tolerated = True
-    for path in PAGES:
-        page = open_page(path)
+    for path, page in visits(open_page, PAGES):
         assert page.locator("html").get_attribute("lang") == "en", path
         assert len(page.title()) > len(" · agent-comms"), path
         expect(page.locator("h1")).to_have_count(1)
@@ -117,8 +124,7 @@ def test_every_page_has_the_bones_of_a_page(open_page: OpenPage, witness: Witnes
 
 
 def test_every_page_has_a_twin_in_json(open_page: OpenPage) -> None:
-    for path in PAGES[:-2]:
-        page = open_page(path)
+    for path, page in visits(open_page, PAGES[:-2]):
         twin = page.locator("link[rel=alternate][type='application/json']").get_attribute("href")
         answer = page.request.get(twin or "")
         assert answer.ok, path
@@ -147,14 +153,12 @@ def test_keyboard_alone_reaches_the_content(open_page: OpenPage) -> None:
 def test_axe_finds_nothing_to_complain_of(theme: str, open_page: OpenPage, witness: Witness) -> None:
     witness.is_loading_tolerated = True
     found: list[str] = []
-    for path in PAGES:
-        page = open_page(path, color_scheme=theme)
+    for path, page in visits(open_page, PAGES, color_scheme=theme):
         loaded(page)
         page.locator("main details").evaluate_all("all => all.forEach((one) => (one.open = true))")
         for violation in Axe().run(page).response["violations"]:
             nodes = [node["html"][:160] for node in violation["nodes"][:3]]
             found.append(f"{path}: {violation['id']}, {violation['help']}: {nodes}")
-        page.context.close()
     assert found == []
 
 
@@ -181,8 +185,7 @@ def test_the_sheet_of_keys_opens_and_closes(open_page: OpenPage) -> None:
 
 
 def test_a_slash_leads_to_the_search_and_escape_out_of_it(open_page: OpenPage) -> None:
-    for path in ("/agents", "/agents/codex-issue-119", "/agents/general", "/search"):
-        page = open_page(path)
+    for _, page in visits(open_page, ("/agents", "/agents/codex-issue-119", "/agents/general", "/search")):
         page.keyboard.press("/")
         expect(page.locator("input[type=search]")).to_be_focused()
         page.keyboard.press("?")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -310,7 +311,7 @@ def test_a_token_says_who_asks_and_is_never_shown() -> None:
 
 def test_whoever_has_read_enough_may_go(source: Environ, writer: Writer) -> None:
     writer.say(*["x" * 1_000] * 500)
-    shell = f"{COMMAND} read --run run-1 --last 500 | head -1"
+    shell = f"{shlex.quote(str(COMMAND))} read --run run-1 --last 500 | head -1"
     done = subprocess.run(
         ["sh", "-c", shell], env=environ(source), capture_output=True, text=True, check=True, timeout=60
     )

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,8 +33,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def env_of(running: Up, user: User) -> dict[str, str]:
-    lines = (running.state / "credentials" / f"{user.name}.env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines)
+    lines = (running.state / "credentials" / f"{user.name}.env").read_text()
+    return dict(line.split("=", 1) for line in shlex.split(lines))
 
 
 def command(running: Up, user: User, *words: str) -> "subprocess.CompletedProcess[str]":
