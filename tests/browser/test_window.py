@@ -47,10 +47,11 @@ def test_reading_upward_loads_and_lets_go_without_a_jump(long: Long, open_page: 
     read = set(sequence(page))
     page.mouse.move(700, 500)
     while page.evaluate(FIRST) > long.places[-1_200]:
-        first = shown(page, page.evaluate(FIRST))
+        # Noted before the page is moved, which may have loaded more by the next line.
+        number = page.evaluate(FIRST)
+        first = shown(page, number)
         first.scroll_into_view_if_needed()
         before = place_of(first)
-        number = page.evaluate(FIRST)
         wait_for(page, f"{FIRST} < {number}")
         assert place_of(first) == pytest.approx(before, abs=2)
         assert nodes(page) < MOST_NODES
@@ -60,8 +61,8 @@ def test_reading_upward_loads_and_lets_go_without_a_jump(long: Long, open_page: 
     assert read >= set(long.places[-1_200:])
     # And down again, to where it began.
     while page.locator("main .turn.later").count():
-        page.locator("main .turn.later").scroll_into_view_if_needed()
         last = page.evaluate(LAST)
+        page.locator("main .turn.later").scroll_into_view_if_needed()
         wait_for(page, f"{LAST} > {last} || !document.querySelector('main .turn.later')")
         now = sequence(page)
         assert now == long.places[long.places.index(now[0]) : long.places.index(now[-1]) + 1]
@@ -170,7 +171,7 @@ def test_a_page_that_follows_for_long_stays_light_and_loses_nothing(long: Long, 
     places += insert(long.web.database, late)
     expect(page.locator(".pill")).to_have_text("7 new")
     while page.locator("main .turn.later").count():
-        page.locator("main .turn.later").scroll_into_view_if_needed()
         last = page.evaluate(LAST)
+        page.locator("main .turn.later").scroll_into_view_if_needed()
         wait_for(page, f"{LAST} > {last} || !document.querySelector('main .turn.later')")
     assert sequence(page) == places[places.index(sequence(page)[0]) :]
