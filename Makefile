@@ -48,7 +48,7 @@ format: $(INSTALLED) ## Put the code into its form
 lock: $(INSTALLED) ## Pin what pyproject.toml asks for; ARGS=--upgrade takes the newest
 	printf 'hatchling\neditables\n' | \
 		$(LOCK) - --extra embedded --extra dev $(ARGS) --output-file .ci/requirements.lock >/dev/null
-	$(LOCK) $(ARGS) --constraint .ci/requirements.lock --output-file .ci/requirements-runtime.lock >/dev/null
+	$(LOCK) --extra otel $(ARGS) --constraint .ci/requirements.lock --output-file .ci/requirements-runtime.lock >/dev/null
 	printf 'hatchling\nsetuptools\n' | \
 		$(PIN) - $(ARGS) --constraint .ci/requirements.lock --output-file .ci/requirements-build.lock >/dev/null
 

@@ -24,7 +24,7 @@ def asked(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [(EVERYTHING, ("embedded", "dev")), (RUNTIME, ())], ids=["everything", "runtime"]
+    ("lock", "extras"), [(EVERYTHING, ("embedded", "dev")), (RUNTIME, ("otel",))], ids=["everything", "runtime"]
 )
 def test_what_the_project_asks_for_is_pinned(lock: Path, extras: tuple[str, ...]) -> None:
     pinned = pins(lock)
