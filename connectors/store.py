@@ -254,9 +254,8 @@ class Store(Generic[X]):
     def _free_lock(self, waited: float) -> None:
         if not self._destination.free:
             return
-        conninfo = with_defaults(self._destination.conninfo, f"agent-comms {self._destination.table.name[1]}")
         try:
-            with psycopg.connect(conninfo, autocommit=True) as connection:
+            with self._connect() as connection:
                 ended = connection.execute(self._destination.free, {"waited": waited}).rowcount
         except psycopg.Error as error:
             log.debug("postgres: the lock is not freed: %s", in_one_line(error))
@@ -267,8 +266,7 @@ class Store(Generic[X]):
 
     def _transaction(self, *, keep: bool = True) -> "_Transaction":
         if self._connection is None:
-            application = f"agent-comms {self._destination.table.name[1]}"
-            connection = psycopg.connect(with_defaults(self._destination.conninfo, application), autocommit=True)
+            connection = self._connect()
             try:
                 self._destination.table.create_stage(connection)
                 connection.execute(_NAME_LOCK_WAITS)
@@ -277,6 +275,10 @@ class Store(Generic[X]):
                 raise
             self._connection = connection
         return _Transaction(self._connection, keep=keep)
+
+    def _connect(self) -> Connection[Any]:
+        application = f"agent-comms {self._destination.table.name[1]}"
+        return psycopg.connect(with_defaults(self._destination.conninfo, application), autocommit=True)
 
     def close(self) -> None:
         """Drop the connection; the next store makes a new one."""
