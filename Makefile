@@ -10,6 +10,9 @@ LOCK := $(PIN) pyproject.toml
 SBOM := $(VENV)/bin/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py
 AUDIT := $(VENV)/bin/uv tool run pip-audit==2.10.1
 
+# Thousands of processes are started in a test run; without bytecode each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help up test check chaos bench screenshots lock sbom audit format clean
 .SILENT:
@@ -22,9 +25,9 @@ help: ## List what can be made
 up: $(INSTALLED) ## Run everything on this machine; ARGS='--port 8081 --no-sample'
 	exec $(PYTHON_HERE) -m web.cli up $(ARGS)
 
-# Each worker has servers of its own; much of a test is waiting for one of them.
+# Each worker has servers of its own; much of a test is waiting for one of them, so there are more than cores.
 test: $(INSTALLED) ## Run all tests; ARGS='-k words tests/unit', or ARGS='-n 0' for one after the other
-	exec $(PYTHON_HERE) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	exec $(PYTHON_HERE) -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(INSTALLED) ## Cause the faults that take minutes; ARGS='-k words'
 	exec $(PYTHON_HERE) -m pytest tests/chaos $(ARGS)

@@ -1,5 +1,6 @@
 """A Bytewax source that reads artifacts: what is in them, in the words of whoever knows what they are."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,12 +8,14 @@ from typing import Any, Generic, TypeVar
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
+from connectors.awake import LONG_AGO
 from connectors.crew import Workers
 
 X = TypeVar("X")
 
 # Handed on at once: enough to be looked up together, little enough to be kept.
 BATCH_BYTES = 8 * 1024 * 1024
+GLANCE_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,15 @@ class _Partition(StatelessSourcePartition[X]):
         if self._source is None or self._workers is None or self._source.stopped():
             raise StopIteration
         found = self._workers.take(BATCH_BYTES)
-        if not found and self._workers.is_done and self._source.is_over():
-            raise StopIteration
+        if not found and self._workers.is_done:
+            if self._source.is_over():
+                raise StopIteration
+            # Others work on what leads to another task.
+            time.sleep(GLANCE_S)
         return [self._source.decode(each) for each in found]
 
-    def next_awake(self) -> datetime | None:
-        # `take` waits by itself where there is nothing.
-        return None
+    def next_awake(self) -> datetime:
+        return LONG_AGO
 
     def close(self) -> None:
         if self._workers is not None:

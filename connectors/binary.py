@@ -4,6 +4,7 @@ Encoding in Python costs what the driver's own encoder does, and needs neither a
 nor the thread that has one: rows can be made where there is time.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from struct import Struct
 
@@ -15,9 +16,23 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY_US = 86_400_000_000
 
 _length = Struct("!i").pack
+_read_length = Struct("!i").unpack_from
 _count = Struct("!h").pack
 _int4 = Struct("!ii").pack
 _int8 = Struct("!iq").pack
+
+
+def parted(fields: bytes) -> Iterator[bytes | None]:
+    """Yield the values of a row's fields, None for null."""
+    at = 0
+    while at < len(fields):
+        (length,) = _read_length(fields, at)
+        at += 4
+        if length < 0:
+            yield None
+        else:
+            yield fields[at : at + length]
+            at += length
 
 
 def text(value: str | None) -> bytes:

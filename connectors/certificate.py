@@ -1,12 +1,18 @@
 """Until when certificates and user credentials are good."""
 
+from __future__ import annotations
+
 import base64
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography import x509
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
 
 _JWT = re.compile(rb"BEGIN NATS USER JWT-*\s+([A-Za-z0-9_\-.]+)")
 
@@ -24,11 +30,16 @@ def certificates_end(pem: bytes) -> float:
     Raises:
         ValueError: it holds none.
     """
+    # Here, since few have any to look at, and it takes a while to import.
+    from cryptography import x509
+
     return _first_end(x509.load_pem_x509_certificates(pem))
 
 
 def certificate_ends(der: bytes) -> float:
     """Return when a certificate ends, seconds since the Unix epoch; raises `ValueError` where it is none."""
+    from cryptography import x509
+
     return _first_end([x509.load_der_x509_certificate(der)])
 
 

@@ -18,6 +18,8 @@ from nats.errors import Error as NatsError
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
+from connectors.headers import parse_headers
+
 # Subject, reply, payload and header block.
 RawMessage: TypeAlias = tuple[str, str, bytes, bytes]
 # Called on the loop with what has come at once; must neither block nor raise.
@@ -60,11 +62,18 @@ class TolerantClient(Client):
 
         Args:
             subjects: as a server sent them (reply subjects); they are not checked again.
-            payload: short, the same for all.
+            payload: short, the same for all, UTF-8.
         """
-        tail = b" %d\r\n%s\r\n" % (len(payload), payload)
-        await self._send_command(b"".join([b"PUB " + subject.encode() + tail for subject in subjects]))
+        if not subjects:
+            return
+        tail = f" {len(payload)}\r\n{payload.decode()}\r\n"
+        await self._send_command(f"PUB {f'{tail}PUB '.join(subjects)}{tail}".encode())
         await self._flush_pending()
+
+    def abandon(self) -> None:
+        """Let go of the connection without a word; to be called on the loop, which needs a turn after that."""
+        if self._transport:
+            _cut(self._transport)
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
@@ -161,7 +170,7 @@ class _QuickParser(Parser):
     def _take_raw(self, data: bytes, at: int) -> tuple[int, int]:
         """Hand over the raw messages from a place on; return where they end, and how many bytes the next one lacks."""
         taken: dict[str, list[RawMessage]] = {sid: [] for sid in self._raw}
-        missing = 0
+        missing, length = 0, len(data)
         while data.startswith(_ANNOUNCEMENTS, at):
             line_end = data.find(b"\r\n", at)
             if line_end < 0:
@@ -173,15 +182,16 @@ class _QuickParser(Parser):
                 break
             begin = body = line_end + 2
             end = begin + int(words[-1])
-            with_headers = words[0] == "HMSG"
-            if with_headers:
+            others = 4
+            if words[0] == "HMSG":
                 body += int(words[-2])
+                others = 5
             if not begin <= body <= end:
                 raise ValueError(words)
-            if end + 2 > len(data):
-                missing = end + 2 - len(data)
+            if end + 2 > length:
+                missing = end + 2 - length
                 break
-            reply = words[3] if len(words) > 4 + with_headers else ""
+            reply = words[3] if len(words) > others else ""
             messages.append((words[1], reply, data[body:end], data[begin:body]))
             at = end + 2
         for sid, messages in taken.items():
@@ -218,24 +228,6 @@ def _cut(transport: Transport | None) -> None:
             writer.transport.abort()
     if transport is not None:
         transport.close()  # type: ignore[no-untyped-call]
-
-
-def parse_headers(block: bytes) -> dict[str, str]:
-    """Read a header block (`NATS/1.0 …`); of an inline status, the number and the words get names.
-
-    What is no header is left out; of a name that comes twice the last value is kept.
-    """
-    first, *lines = block.split(b"\r\n")
-    headers = {}
-    status = first.removeprefix(b"NATS/1.0").strip()
-    if status:
-        number, _, words = status.partition(b" ")
-        headers = {"Status": _text(number), "Description": _text(words.strip())}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if colon and name.strip():
-            headers[_text(name.strip())] = _text(value.strip())
-    return headers
 
 
 def _text(raw: bytes) -> str:

@@ -7,6 +7,7 @@ Synchronous callers (a Bytewax source, a sink, a command) talk to it through
 import asyncio
 import logging
 import random
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from nats.aio.client import RawCredentials
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nkeys import NkeysError
 
 from connectors.client import TolerantClient
 
@@ -34,6 +37,30 @@ RECONNECT_MOST_S = 2.0
 PING_INTERVAL_S = 10
 # 8 MiB of unsent publishes and acks; past it the client raises instead of growing.
 PENDING_BYTES = 8 * 1024 * 1024
+_TODO = "check where the client connects to and as whom, and what the server permits; it tries again"
+_TODO_FILE = "put the right file in its place; it is read anew at each try"
+
+
+class NatsUnavailable(ConnectionError):
+    """No server answered, or none let us in; the text is what it said."""
+
+
+class GivenUp(NatsUnavailable):
+    """Whoever waited for a server was asked to wait no longer."""
+
+
+class UnusableFile(NatsUnavailable):
+    """A file that TLS needs can't be used; the text is one line that names it.
+
+    Attributes:
+        option: which of `NatsOptions` it is, such as `ca_file`.
+        why: the file, and what is wrong with it.
+    """
+
+    def __init__(self, option: str, file: Path, why: str) -> None:
+        self.option = option
+        self.why = f"{file} {why}"
+        super().__init__(f"{option}: {self.why}")
 
 
 @dataclass(frozen=True)
@@ -62,13 +89,42 @@ class NatsOptions:
     js_api_prefix: str = "$JS.API"
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS context, or None where neither an authority nor a certificate is set."""
+        """Return the TLS context, or None where neither an authority nor a certificate is set.
+
+        Raises:
+            UnusableFile: one of the files can't be read, or doesn't hold what it is to hold.
+        """
         if not (self.ca_file or self.cert_file):
             return None
+        if self.ca_file:
+            _require_certificate("ca_file", self.ca_file)
         context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
         if self.cert_file:
-            context.load_cert_chain(self.cert_file, self.key_file)
+            _require_certificate("cert_file", self.cert_file)
+            self._load_key(context, self.cert_file)
         return context
+
+    def _load_key(self, context: ssl.SSLContext, cert_file: Path) -> None:
+        option, file = ("key_file", self.key_file) if self.key_file else ("cert_file", cert_file)
+        asked: list[bool] = []
+
+        def no_password() -> str:
+            # Without this, OpenSSL would ask for it on the terminal, and wait.
+            asked.append(True)
+            return ""
+
+        try:
+            context.load_cert_chain(cert_file, self.key_file, no_password)
+        except ssl.SSLError as error:
+            if asked:
+                why = "holds an encrypted key, and there is nobody to give its password"
+            elif "KEY_VALUES_MISMATCH" in (error.reason or ""):
+                why = f"holds a key that doesn't belong to the certificate in {cert_file}"
+            else:
+                why = f"holds no key that can be used{f' ({error.reason})' if error.reason else ''}"
+            raise UnusableFile(option, file, why) from error
+        except OSError as error:
+            raise UnusableFile(option, file, f"can't be read: {error.strerror}") from error
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `nats.connect` that these options stand for."""
@@ -89,8 +145,17 @@ class NatsOptions:
         return {name: value for name, value in arguments.items() if value is not None}
 
 
-class NatsUnavailable(ConnectionError):
-    """No server answered, or none let us in; the text is what it said."""
+def _require_certificate(option: str, file: Path) -> None:
+    probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        probe.load_verify_locations(cafile=file)
+    except ssl.SSLError as error:
+        raise UnusableFile(option, file, "holds no certificate in PEM") from error
+    except OSError as error:
+        raise UnusableFile(option, file, f"can't be read: {error.strerror}") from error
+    # It may hold a list of those that are revoked, and nothing else.
+    if not probe.cert_store_stats()["x509"]:
+        raise UnusableFile(option, file, "holds no certificate in PEM")
 
 
 class NatsConnection:
@@ -117,6 +182,7 @@ class NatsConnection:
         self._last_error = ""
         # That the server refused us says more than that it then cut the line, which may be all that a later try hears.
         self._refusal = ""
+        self._unusable = ""
         self._established = False
         self._closing = False
         self._failures = 0
@@ -131,6 +197,9 @@ class NatsConnection:
                 for task in tasks:
                     task.cancel()
                 self._loop.run_until_complete(asyncio.wait(tasks, timeout=CONNECT_TIMEOUT_S / 2))
+            # Where there was no time for a farewell, the socket is still open.
+            self._client.abandon()
+            self._loop.run_until_complete(asyncio.sleep(0))
         finally:
             self._loop.close()
 
@@ -158,37 +227,55 @@ class NatsConnection:
         """Return the JetStream API of this connection, under the prefix of its options."""
         return self._client.jetstream(prefix=self.options.js_api_prefix)
 
-    def connect(self, *, wait: bool = True, unless: threading.Event | None = None) -> Self:
+    def connect(self, *, wait: bool = True, unless: Callable[[], bool] | None = None) -> Self:
         """Start the thread and connect.
 
         Args:
             wait: keep trying until a server answers; otherwise raise at the first failure.
-            unless: once it is set, nobody waits for an answer any more.
+            unless: asked meanwhile; once it says yes, nobody waits for an answer any more.
 
         Raises:
-            NatsUnavailable: no server answered or let us in (only with `wait=False`), or `unless` was set.
+            GivenUp: `unless` said yes.
+            NatsUnavailable: no server answered or let us in (only with `wait=False`).
         """
         self._thread.start()
         try:
             self._wait_for(self.submit(self._connect(wait=wait)), unless)
+        except (GivenUp, UnusableFile):
+            self.close()
+            raise
         except (NatsError, OSError) as error:
             self.close()
-            raise NatsUnavailable(self._refusal or self._last_error or str(error)) from error
+            raise NatsUnavailable(self._refusal or self._last_error or self._in_words(error)) from error
         except BaseException:
             self.close()
             raise
         return self
 
-    def _wait_for(self, connected: "Future[None]", unless: threading.Event | None) -> None:
+    def _wait_for(self, connected: "Future[None]", unless: Callable[[], bool] | None) -> None:
         while unless is not None and not connected.done():
-            if unless.is_set():
+            if unless():
                 connected.cancel()
                 message = "given up before a server answered"
-                raise ConnectionAbortedError(message)
+                raise GivenUp(message)
             wait_for_futures([connected], timeout=RECONNECT_WAIT_S)
         connected.result()
 
     async def _connect(self, *, wait: bool) -> None:
+        while True:
+            try:
+                await self._connect_client(wait=wait)
+                return
+            except (NatsError, NkeysError, OSError, ValueError) as error:
+                # A file that is rotated may be none for a moment; the client itself would not try again.
+                if not wait:
+                    raise
+                self._failures += 1
+                self._tell(error)
+            self._client = TolerantClient()
+            await asyncio.sleep(self._backoff())
+
+    async def _connect_client(self, *, wait: bool) -> None:
         await self._client.connect(
             **self.options.client_arguments(),
             error_cb=self._note_error,
@@ -207,25 +294,55 @@ class NatsConnection:
         self._failures = 0
 
     async def _note_error(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if text != self._last_error:
-            todo = "check where the client connects to and as whom, and what the server permits; it tries again"
-            log.warning("nats: %s", text, extra={"todo": todo, "connection": self.options.name})
-        self._last_error = text
-        if "authorization" in text.lower():
-            self._refusal = text
+        self._tell(error)
         if not self.is_connected:
             self._failures += 1
             self._client.options["reconnect_time_wait"] = self._backoff()
             self._renew_trust()
+
+    def _tell(self, error: Exception) -> None:
+        text = self._in_words(error)
+        if text != self._last_error:
+            todo = _TODO_FILE if isinstance(error, UnusableFile) else _TODO
+            log.warning("nats: %s", text, extra={"todo": todo, "connection": self.options.name})
+        self._last_error = text
+        if "authorization" in text.lower():
+            self._refusal = text
         if self._on_error:
-            self._on_error(error)
+            self._on_error(error if text == str(error) else NatsUnavailable(text))
+
+    def _in_words(self, error: Exception) -> str:
+        if isinstance(error, socket.gaierror | UnicodeError):
+            # It doesn't say whose address it is, which is mostly a name that is misspelled.
+            hosts = ", ".join(_host(server) for server in self.options.servers)
+            why = error.strerror if isinstance(error, socket.gaierror) else "that is no name of a host"
+            return f"no address is known of {hosts}: {why}"
+        if isinstance(error, TimeoutError) and not str(error):
+            # A server that is frozen, or something else that listens there, takes the connection and says nothing.
+            return f"{', '.join(map(_host, self.options.servers))} says nothing for {CONNECT_TIMEOUT_S} s"
+        return str(error) or type(error).__name__
 
     def _renew_trust(self) -> None:
         """Read the authority anew, which may have been exchanged since; the client itself would go on with the old."""
-        with suppress(OSError, ValueError):
-            if context := self.options.tls():
-                self._client.options["tls"] = context
+        try:
+            context = self.options.tls()
+        except UnusableFile as error:
+            self._tell_of_file(error)
+            return
+        self._unusable = ""
+        if context:
+            self._client.options["tls"] = context
+
+    def _tell_of_file(self, error: UnusableFile) -> None:
+        # Beside it the server's own complaints go on, so that the last of them doesn't tell whether it was said.
+        if self._unusable == str(error):
+            return
+        self._unusable = str(error)
+        log.warning(
+            "nats: %s; it goes on with what it had", error, extra={"todo": _TODO_FILE, "connection": self.options.name}
+        )
+        if self._on_error:
+            self._on_error(error)
 
     def _backoff(self) -> float:
         """Return how many seconds to wait before the next try."""
@@ -251,7 +368,7 @@ class NatsConnection:
         await self._note_reconnect()
 
     async def _note_reconnect(self) -> None:
-        self._last_error = ""
+        self._last_error = self._unusable = ""
         self._failures = 0
         log.info("nats: reconnected", extra={"connection": self.options.name})
         if self._on_reconnect:
@@ -267,8 +384,9 @@ class NatsConnection:
 
     def close(self) -> None:
         """Flush what is unsent, close the connection and end the thread."""
-        self._closing = True
-        if not self._thread.is_alive():
+        is_closing, self._closing = self._closing, True
+        # Whoever was still connecting while it was closed would close it once more.
+        if is_closing or not self._thread.is_alive():
             return
         # nats-py asserts that it was connected once.
         with suppress(NatsError, OSError, TimeoutError, AssertionError):
@@ -283,3 +401,8 @@ class NatsConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _host(server: str) -> str:
+    """Return a server's name without who connects; its scheme may be left out."""
+    return urlsplit(server if "://" in server else f"nats://{server}").hostname or server

@@ -4,11 +4,14 @@ import gc
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Generic, Protocol, TypeVar
 
 from connectors.launch import die_with_parent
@@ -16,11 +19,15 @@ from connectors.launch import die_with_parent
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
+# Those that this process may use.
+CORES = len(os.sched_getaffinity(0))
 # What is found and not yet taken, of all processes together.
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 # Those who wait for the same cores and disks go first.
 NICENESS = 5
-_WAIT_S = 0.02
+# Who uses it has as much to do for a little as for this much, so that it waits for it, though not for long.
+WORTH_BYTES = 512 * 1024
+_WAIT_S = 0.2
 _DONE = b""
 
 
@@ -29,6 +36,31 @@ class Work(Protocol[T_contra]):
 
     def __call__(self, task: T_contra, /) -> Iterator[bytes]:
         """Work on a task."""
+
+
+def make_ready(module: str) -> None:
+    """Begin to load a module that work is in, beside this process, so that a crew has its processes at once.
+
+    Args:
+        module: its name; of the first that is asked for alone. What it can't load is loaded by each process itself.
+    """
+    context = _context()
+    if isinstance(context, ForkServerContext):
+        context.set_forkserver_preload([module])
+        forkserver.ensure_running()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Return how processes are started.
+
+    A fork of this one would take its threads' locks with it, and its connections; of one that has none, it is at once
+    what it takes a new process a quarter of a second to become. That one listens in the folder of temporary files.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver")
 
 
 class Workers(Protocol[T_contra]):
@@ -133,17 +165,20 @@ class Crew(Generic[T]):
             return not (self._waiting or self._bundles or self._busy)
 
     def take(self, most_bytes: int) -> list[bytes]:
-        """Return what has been found, about so many bytes of it; waits a moment where there is nothing."""
+        """Return what has been found, about so many bytes of it; waits a moment where it is little and not all."""
         taken: list[bytes] = []
         with self._changed:
-            if not self._waiting:
-                self._changed.wait(_WAIT_S)
+            self._changed.wait_for(self._is_worth_it, _WAIT_S)
             while self._waiting and most_bytes > 0:
                 taken.append(self._waiting.popleft())
                 most_bytes -= len(taken[-1])
                 self._waiting_bytes -= len(taken[-1])
             self._changed.notify_all()
         return taken
+
+    def _is_worth_it(self) -> bool:
+        is_all = not (self._bundles or self._busy)
+        return self._waiting_bytes >= WORTH_BYTES or is_all or self._failure is not None
 
     def add(self, task: T) -> None:
         """Have one more task worked on, by whoever is free first."""
@@ -174,6 +209,7 @@ class Crew(Generic[T]):
         except BaseException as error:  # it is raised again where somebody sees it
             with self._changed:
                 self._failure = error
+                self._changed.notify_all()
         finally:
             if process is not None:
                 self._end(process)
@@ -234,10 +270,9 @@ class _Process(Generic[T]):
     """A process that works."""
 
     def __init__(self, work: Work[T]) -> None:
-        # A fork would take this process's threads' locks with it, and its connections.
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(work, other, os.getpid()), daemon=True)
+        self._process = context.Process(target=_serve, args=(work, other), daemon=True)
         self._process.start()
         other.close()
 
@@ -262,9 +297,10 @@ class _Process(Generic[T]):
         self._pipe.close()
 
 
-def _serve(work: Work[T], pipe: Connection, parent: int) -> None:
+def _serve(work: Work[T], pipe: Connection) -> None:
     """Work on what comes through a pipe until nothing comes any more."""
-    die_with_parent(parent, signal.SIGKILL)
+    # The process that this one is a fork of ends with the one that works for nobody else.
+    die_with_parent(os.getppid(), signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     # What is found holds no cycles, and looking for them among thousands of lines takes time.

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from connectors.client import parse_headers
+from connectors.headers import parse_headers
 
 
 class JetStreamMessage(Struct, frozen=True, gc=False):

@@ -29,6 +29,8 @@ NATS_STORE = "64GB"
 MAX_PAYLOAD = 8 * 1024 * 1024
 # The server's own 2 s are short for a machine that is busy.
 TLS_TIMEOUT_S = 5
+# In percent of what is in use: so much may be garbage. As in gitops/nats/helm/nats.yaml.
+GARBAGE = "400"
 
 
 class MissingError(ServerError):
@@ -121,6 +123,10 @@ class EmbeddedNats(Server):
         if not program.is_file():
             raise MissingError(wheel="nats-server")
         return [*launcher(end_with=self.stop_signal), str(program), "-c", str(self._config_file)]
+
+    def environment(self) -> dict[str, str]:
+        """Have Go collect garbage a quarter as often as by default, for a tenth less of CPU."""
+        return {"GOGC": os.environ.get("GOGC", GARBAGE)}
 
     def is_ready(self) -> bool:
         """Say whether a client is greeted, by this server and no other."""

@@ -5,14 +5,16 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from datetime import datetime
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from nats.errors import Error as NatsError
 
 from connectors.acks import IN_PROGRESS
-from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
+from connectors.awake import LONG_AGO
+from connectors.connection import GivenUp, NatsConnection, NatsOptions
 from connectors.delivery import JetStreamMessage
 from connectors.pull import MIB, ConsumerState, Puller
 
@@ -47,6 +49,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         queue_messages: messages that may wait for the dataflow before pulls pause.
         queue_bytes: the same in bytes of payload.
         in_progress_every_s: how often the server is told what waits; under half its ack wait.
+        may_pull: asked before each pull; as long as it says no, the messages stay for others who share the durable.
 
     Delivery guarantee: at least once. A message that is not acked within the
     consumer's ack wait is delivered again, to this worker or another one; one that
@@ -64,6 +67,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         queue_messages: int = 4_000,
         queue_bytes: int = 8 * MIB,
         in_progress_every_s: float = IN_PROGRESS_EVERY_S,
+        may_pull: Callable[[], bool] = lambda: True,
     ) -> None:
         if min(batch, batch_bytes, queue_messages, queue_bytes) < 1:
             message = "batch, batch_bytes, queue_messages and queue_bytes must be at least 1"
@@ -76,12 +80,14 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
         self.queue_messages = queue_messages
         self.queue_bytes = queue_bytes
         self.in_progress_every_s = in_progress_every_s
-        self.stop_asked = threading.Event()
+        self.may_pull = may_pull
+        # Plain: a handler of signals sets it, in the midst of whatever its thread holds locked.
+        self._stopping = False
         self._partitions: list[_Partition] = []
 
     def stop(self) -> None:
         """Pull no more, and end the input once what was pulled has been handed on."""
-        self.stop_asked.set()
+        self._stopping = True
 
     def consumer_state(self) -> ConsumerState | None:
         """Return what the server last said of the consumer; None where nothing is known."""
@@ -100,7 +106,7 @@ class JetStreamSource(DynamicSource[JetStreamMessage]):
     @property
     def stopping(self) -> bool:
         """Whether `stop` has been called."""
-        return self.stop_asked.is_set()
+        return self._stopping
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Partition":  # noqa: ARG002
         """Connect this worker."""
@@ -114,7 +120,10 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._source = source
         self._idle_wait = idle_wait
         # What came at once stays together on its way.
-        self._queue: SimpleQueue[list[JetStreamMessage]] = SimpleQueue()
+        self._queue: deque[list[JetStreamMessage]] = deque()
+        # No `queue.SimpleQueue`: until Python 3.13, one that is interrupted as its time runs out waits for ever,
+        # and a quiet flow that is asked to end would not.
+        self._came = threading.Event()
         # The same, with when it came, and what was handed on last: the dataflow asks for more once that is on its way.
         self._held: deque[tuple[float, list[JetStreamMessage]]] = deque()
         self._handed = 0
@@ -127,8 +136,8 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._connection = NatsConnection(source.options, on_reconnect=self._reconnected)
         self._puller = Puller(self._connection, source.stream, source.durable, self._take_in, self._has_room)
         try:
-            self._connection.connect(unless=source.stop_asked)
-        except NatsUnavailable:
+            self._connection.connect(unless=lambda: source.stopping)
+        except GivenUp:
             return  # asked to stop while no server answered: there is nothing to hand on
         self._connection.run(self._puller.start())
         self._keeping = self._connection.submit(self._keep_in_progress())
@@ -155,11 +164,12 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         self._messages_in += len(messages)
         self._bytes_in += _size(messages)
         self._held.append((time.monotonic(), messages))
-        self._queue.put(messages)
+        self._queue.append(messages)
+        self._came.set()
 
     def _has_room(self) -> bool:
         messages, size = self._messages_in - self._messages_out, self._bytes_in - self._bytes_out
-        room = messages < self._source.queue_messages and size < self._source.queue_bytes
+        room = messages < self._source.queue_messages and size < self._source.queue_bytes and self._source.may_pull()
         self._waiting_for_room = not room
         return room
 
@@ -184,24 +194,25 @@ class _Partition(StatelessSourcePartition[JetStreamMessage]):
         batch = self._drain_queue()
         if self._waiting_for_room and self._pulling and self._has_room():
             self._connection.submit(self._puller.request())
-        if not batch and not self._pulling and self._queue.empty():
+        if not batch and not self._pulling and not self._queue:
             raise StopIteration
         return batch
 
+    def next_awake(self) -> datetime:
+        return LONG_AGO
+
     def _drain_queue(self) -> list[JetStreamMessage]:
+        if self._pulling and not self._queue:
+            self._came.wait(self._idle_wait)
+        # What comes from here on is seen below, or ends the next wait at once.
+        self._came.clear()
         batch: list[JetStreamMessage] = []
         size = 0
-        try:
-            came = self._queue.get(timeout=self._idle_wait) if self._pulling else self._queue.get_nowait()
-            while True:
-                self._handed += 1
-                batch += came
-                size += _size(came)
-                if len(batch) >= self._source.batch or size >= self._source.batch_bytes:
-                    break
-                came = self._queue.get_nowait()
-        except Empty:
-            pass
+        while self._queue and len(batch) < self._source.batch and size < self._source.batch_bytes:
+            came = self._queue.popleft()
+            self._handed += 1
+            batch += came
+            size += _size(came)
         self._messages_out += len(batch)
         self._bytes_out += size
         return batch

@@ -20,6 +20,28 @@ class Line(Struct, frozen=True):
     lost: int = 0
 
 
+class Loss(Struct):
+    """What is remembered of bytes that there was no room for: their lines count.
+
+    Attributes:
+        lines: line feeds among them.
+        rest: bytes behind the last line feed, all of them where there is none.
+    """
+
+    lines: int
+    rest: int
+
+    @classmethod
+    def of(cls, data: bytes) -> "Loss":
+        """Return what to remember."""
+        return cls(data.count(b"\n"), len(data) - data.rfind(b"\n") - 1)
+
+    def add(self, later: "Loss") -> None:
+        """Remember of what was lost right after it, too."""
+        self.rest = later.rest + (0 if later.lines else self.rest)
+        self.lines += later.lines
+
+
 class LineCutter:
     """Gathers what comes and hands out whole lines.
 
@@ -55,18 +77,16 @@ class LineCutter:
             self._add(rest)
         return lines
 
-    def lose(self, data: bytes) -> int:
-        """Count the lines in bytes that there was no room for; returns how many have been lost."""
-        lines = data.count(b"\n")
-        if lines:
-            self.number += lines
+    def lose(self, loss: Loss) -> None:
+        """Go on behind bytes that there was no room for."""
+        if loss.lines:
+            self.number += loss.lines
             self._pieces.clear()
-            self.unfinished_bytes = len(data) - data.rfind(b"\n") - 1
+            self.unfinished_bytes = loss.rest
         else:
-            self.unfinished_bytes += len(data)
+            self.unfinished_bytes += loss.rest
         # What goes on after it has no beginning.
         self._lost = self.unfinished_bytes > 0
-        return lines
 
     def flush(self) -> list[Line]:
         """Return the last line, where there is one that no line feed has ended."""

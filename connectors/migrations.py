@@ -20,6 +20,10 @@ class MigrationError(RuntimeError):
     """The database and the folder disagree, or a file's name is not `NNNN_words.sql`."""
 
 
+class NewerError(MigrationError):
+    """The database has all of the folder's migrations, and further ones."""
+
+
 @dataclass(frozen=True)
 class Migration:
     """One file: its number, its name and what it holds."""
@@ -68,18 +72,19 @@ class Migrator:
         """Return what has not been applied yet.
 
         Raises:
-            MigrationError: an applied file was edited, or the database is newer than the folder.
+            NewerError: the database is newer than the folder.
+            MigrationError: an applied file was edited.
         """
         applied = self._applied(connection)
         files = self.files()
-        known = {m.version for m in files}
-        for version, (name, checksum) in applied.items():
-            if version not in known:
-                message = f"the database has migration {name}, which this version doesn't know: it is newer"
-                raise MigrationError(message)
-            if files[version - 1].checksum != checksum:
+        for file in files:
+            name, checksum = applied.get(file.version, (file.name, file.checksum))
+            if checksum != file.checksum:
                 message = f"migration {name} was edited after it had been applied; add a new one instead"
                 raise MigrationError(message)
+        for version in sorted(applied.keys() - {file.version for file in files}):
+            message = f"the database has migration {applied[version][0]}, which this version doesn't know: it is newer"
+            raise NewerError(message)
         return [m for m in files if m.version not in applied]
 
     def migrate(self, conninfo: str, note: Callable[[str], None] = lambda _: None) -> list[str]:

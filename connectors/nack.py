@@ -182,6 +182,8 @@ class ConsumerManifest(_Manifest, frozen=True, kw_only=True, tag="Consumer"):
 
 
 Manifest: TypeAlias = StreamManifest | ConsumerManifest
+# msgspec looks at a type when it is first used, and the interpreter crashes where two threads have it do so at once.
+msgspec.json.Decoder(Manifest)
 
 
 def _config_values(spec: StreamSpec | ConsumerSpec) -> dict[str, Any]:

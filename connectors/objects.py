@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
@@ -71,6 +71,9 @@ class Objects:
         root: a folder, or `s3://bucket/prefix`; credentials and the endpoint of S3 come from the
             environment, in Amazon's own variables.
 
+    Raises:
+        ObjectError: it is neither.
+
     Nothing outside of the root is ever opened: a key that leads out of it is refused, and so
     is every symbolic link below it, and whatever is no plain file.
     """
@@ -79,6 +82,9 @@ class Objects:
         self.root = root.rstrip("/") or "/"
         self.scheme = urlsplit(root).scheme if "://" in root else ""
         self._opened: tuple[Any, str] | None = None
+        if not (self.is_local or (self.scheme in ("s3", "s3a") and self.bucket)):
+            message = f"artifacts are in a folder or under s3://bucket/prefix, and not under {self.scheme}://"
+            raise ObjectError(Trouble.REFUSED, f"{message}{'' if self.bucket else ' without a bucket'}")
 
     @property
     def is_local(self) -> bool:
@@ -107,7 +113,7 @@ class Objects:
 
     def _open_root(self) -> tuple[Any, str]:
         if self._opened is None:
-            options = S3_OPTIONS if self.scheme in ("s3", "s3a") else {}
+            options = {} if self.is_local else S3_OPTIONS
             # Threads and event loops don't outlive a fork or a pickle; instances are not shared.
             filesystem, path = fsspec.url_to_fs(self.root, skip_instance_cache=True, **options)
             self._opened = filesystem, path.rstrip("/")
@@ -115,6 +121,28 @@ class Objects:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "scheme": self.scheme, "_opened": None}
+
+    def look(self) -> None:
+        """Find out whether the root can be listed, at the price of one question.
+
+        Raises:
+            ObjectError: it can't.
+        """
+        if self.is_local:
+            self._check_folder()
+            with _in_words(self.root), os.scandir(self._folder):
+                return
+        filesystem, root = self._open_root()
+        prefix = f"{self.prefix}/" if self.prefix else ""
+        with _in_words(self.root):
+            filesystem.call_s3("list_objects_v2", Bucket=root.partition("/")[0], Prefix=prefix, MaxKeys=1)
+
+    def _check_folder(self) -> None:
+        with _in_words(self.root):
+            is_folder = self._folder.is_dir()
+        if not is_folder:
+            message = f"{self.root} is no folder"
+            raise ObjectError(Trouble.MISSING, message)
 
     def list(self, under: str = "", note: Callable[[ObjectError], None] = lambda _: None) -> Iterator[Object]:
         """Yield the objects whose keys begin with a folder's, in the order of their keys.
@@ -127,15 +155,13 @@ class Objects:
             ObjectError: the root can't be listed. A folder that isn't there has no objects.
         """
         if self.is_local:
-            if not self._folder.is_dir():
-                message = f"{self.root} is no folder"
-                raise ObjectError(Trouble.MISSING, message)
+            self._check_folder()
             if under and not (self._folder / under).is_dir():
                 return
         if under:
             self.check(under)
         if self.is_local:
-            yield from self._walk(self._folder / under, PurePosixPath(under), note)
+            yield from self._walk(str(self._folder / under), under, note)
             return
         filesystem, root = self._open_root()
         with _in_words(self.root):
@@ -150,21 +176,21 @@ class Objects:
             if path != root:
                 yield _object(path[len(root) + 1 :], found[path])
 
-    def _walk(self, folder: Path, key: PurePosixPath, note: Callable[[ObjectError], None]) -> Iterator[Object]:
+    def _walk(self, folder: str, key: str, note: Callable[[ObjectError], None]) -> Iterator[Object]:
         try:
-            with _in_words(str(folder)):
-                entries = sorted(os.scandir(folder), key=attrgetter("name")) if folder.is_dir() else []
+            with _in_words(folder):
+                entries = sorted(os.scandir(folder), key=attrgetter("name")) if os.path.isdir(folder) else []  # noqa: PTH112
         except ObjectError as error:
             note(error)
             return
         for entry in entries:
-            below = key / entry.name
+            below = f"{key}/{entry.name}" if key else entry.name
             if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(folder / entry.name, below, note)
+                yield from self._walk(entry.path, below, note)
             elif entry.is_file(follow_symlinks=False):
                 # What is deleted meanwhile was never there.
                 with suppress(FileNotFoundError):
-                    yield _of_stat(str(below), entry.stat(follow_symlinks=False))
+                    yield _of_stat(below, entry.stat(follow_symlinks=False))
 
     def find(self, key: str) -> Object:
         """Return an object by its key.
@@ -215,6 +241,8 @@ class Objects:
             or key.startswith("/")
             or "\\" in key
             or "\0" in key
+            # No file system, nor a bucket, spells half a character.
+            or not _is_text(key)
             or any(part in ("", ".", "..") for part in parts)
         ):
             message = f"{key!r} is no path below the root"
@@ -232,6 +260,14 @@ class Objects:
             if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
                 message = f"{key} is no plain file"
                 raise ObjectError(Trouble.REFUSED, message)
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _of_stat(key: str, known: Any) -> Object:

@@ -149,8 +149,15 @@ class Outbox:
 
     def _run(self) -> None:
         publisher = self._connect()
-        while publisher is not None and (entry := self._next(publisher)):
-            self._send(publisher, *entry)
+        while publisher is not None and not self._closing.is_set():
+            try:
+                if entry := self._next(publisher):
+                    self._send(publisher, *entry)
+            except Exception as error:
+                # Whatever it is, what else waits is sent.
+                text = f"a message that waited can't be sent: {type(error).__name__}: {error}"
+                self._on_trouble(PublishError(text))
+                self._closing.wait(RETRY_CONNECT_S)
 
     def _connect(self) -> Publisher | None:
         while not self._closing.is_set():
@@ -162,7 +169,7 @@ class Outbox:
                 depart=self._depart,
             )
             try:
-                publisher.connect(wait=True, unless=self._closing)
+                publisher.connect(wait=True, unless=self._closing.is_set)
             except (NatsUnavailable, OSError) as error:
                 if not self._closing.is_set():
                     self._on_trouble(error)

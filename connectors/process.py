@@ -11,10 +11,15 @@ class Process:
 
     Args:
         pid: of a process that may have ended already.
+
+    Attributes:
+        was_there: whether there was such a process at first.
+        exit_code: once it has ended, where it can be known.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.was_there = _is_taken(pid)
         self.exit_code: int | None = None
         self._file: int | None = None
         self._over = False
@@ -35,19 +40,25 @@ class Process:
     def _is_gone(self) -> bool:
         if self._file is not None:
             return bool(select.select([self._file], [], [], 0)[0])
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return _fields(self.pid)[:1] == ["Z"]
+        return not _is_taken(self.pid) or _fields(self.pid)[:1] == ["Z"]
 
     def close(self) -> None:
         """Stop watching it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _is_taken(pid: int) -> bool:
+    """Say whether there is a process, ended or not, that goes by this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It is somebody else's.
+        pass
+    return True
 
 
 def _exit_code(pid: int) -> int | None:

@@ -30,6 +30,9 @@ MAX_IN_FLIGHT = 1000
 MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024
 # The first retry of what was not acknowledged; each later one waits twice as long.
 RETRY_S = 2.0
+# A server that is connected, and answers no message for so long, has stopped storing.
+SILENT_S = 5.0
+SILENCE = "NATS is connected and acknowledges nothing: see whether its disk is full, and what nats-server logs"
 RETRY_REFUSED_S = 0.25
 # A stream whose leader is being elected does not answer either. Once it has, it exists.
 NO_STREAM_GRACE_S = 1.5
@@ -130,18 +133,20 @@ class Publisher:
         # The connection that what is in flight was sent on; after a reconnect all of it is sent again, in order.
         self._sent_on: tuple[TolerantClient, int] | None = None
         self._acked_once = False
+        self._answered_at = 0.0
         self._deaf = ""
         self._tasks: list[asyncio.Task[None]] = []
 
-    def connect(self, *, wait: bool = False, unless: threading.Event | None = None) -> Self:
+    def connect(self, *, wait: bool = False, unless: Callable[[], bool] | None = None) -> Self:
         """Connect.
 
         Args:
             wait: keep trying until a server answers; otherwise raise at the first failure.
-            unless: once it is set, nobody waits for an answer any more.
+            unless: asked meanwhile; once it says yes, nobody waits for an answer any more.
 
         Raises:
-            NatsUnavailable: no server answered or let us in (only with `wait=False`), or `unless` was set.
+            GivenUp: `unless` said yes.
+            NatsUnavailable: no server answered or let us in (only with `wait=False`).
         """
         self._connection.connect(wait=wait, unless=unless)
         self._connection.run(self._start())
@@ -268,6 +273,7 @@ class Publisher:
     async def _reconnected(self) -> None:
         if self._subscribed is not self._connection.client:
             await self._subscribe()
+        self._answered_at = time.monotonic()
         self._unsent = deque(self._in_flight)
         self._sent_on = self._connected_as()
         self._wake.set()
@@ -332,15 +338,15 @@ class Publisher:
         if message is None:
             return
         outcome, again = read_answer(data, message.subject)
-        now = time.monotonic()
+        self._answered_at = now = time.monotonic()
         if isinstance(outcome, PubAck):
             self._acked_once = True
             if message.tries > 1:
                 outcome = msgspec.structs.replace(outcome, retried=True)
         elif isinstance(outcome, NoStream):
-            patient = self._acked_once or now - message.first_sent_at < NO_STREAM_GRACE_S
-            again = patient or self._wait_for_stream
-            if not patient:
+            is_new = now - message.first_sent_at < NO_STREAM_GRACE_S
+            again = is_new or self._acked_once or self._wait_for_stream
+            if not is_new:
                 self._on_trouble(outcome)
         if isinstance(outcome, PublishError) and again:
             message.problem = outcome
@@ -370,11 +376,20 @@ class Publisher:
         while True:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
+            self._mind_silence(now)
             for inbox, message in list(self._in_flight.items()):
                 if now >= message.deadline:
                     self._settle(inbox, self._gave_up(message))
                 elif now >= message.retry_at and self._may_send and not self._unsent:
                     await self._send(inbox)
+
+    def _mind_silence(self, now: float) -> None:
+        """Complain where a server that is connected acknowledges nothing, as one whose disk is full."""
+        oldest = next(iter(self._in_flight.values()), None)
+        if oldest is None or not oldest.first_sent_at or not self._may_send:
+            return
+        if now - max(oldest.first_sent_at, self._answered_at) > SILENT_S:
+            self._on_trouble(NoAnswer(SILENCE))
 
     def _gave_up(self, message: _Outgoing) -> PublishError:
         if not self._connection.is_connected:

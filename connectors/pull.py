@@ -13,9 +13,10 @@ from msgspec import Struct
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from connectors.client import RawMessage, parse_headers
+from connectors.client import RawMessage
 from connectors.connection import NatsConnection
 from connectors.delivery import JetStreamMessage
+from connectors.headers import parse_headers
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ class ConsumerState(Struct, frozen=True):
     redelivered: int = msgspec.field(name="num_redelivered")
     delivered: Place = Place()
     ack_floor: Place = Place()
+
+
+# Not at its first use: two workers' threads may have theirs at once, which msgspec doesn't survive.
+_state = msgspec.json.Decoder(ConsumerState)
 
 
 class Puller:
@@ -230,16 +235,18 @@ class Puller:
                     await self._subscribe()
                 else:
                     await self.request()
-                if ticks % STATE_EVERY_TICKS == 0:
-                    await self._ask_state()
+                if ticks % STATE_EVERY_TICKS == 1:
+                    # What is known stays until the answer is here: nobody is to read between the two that nothing is.
+                    self.state = await self._ask_state()
             except NatsError as error:
                 log.debug("pull: %s", error)
 
-    async def _ask_state(self) -> None:
-        self.state = None
-        if self._connection.is_connected:
+    async def _ask_state(self) -> ConsumerState | None:
+        if not self._connection.is_connected:
+            return None
+        try:
             answer = await self._connection.client.request(self._info_subject, b"", timeout=STATE_TIMEOUT_S)
-            try:
-                self.state = msgspec.json.decode(answer.data, type=ConsumerState)
-            except msgspec.ValidationError:
-                log.debug("pull: no state of %s: %r", self._consumer, answer.data[:200])
+            return _state.decode(answer.data)
+        except (NatsError, msgspec.ValidationError) as error:
+            log.debug("pull: no state of %s: %r", self._consumer, error)
+            return None

@@ -1,5 +1,6 @@
 """A server program of our own: it is started, waited for, stopped and killed."""
 
+import os
 import signal
 import subprocess
 import time
@@ -7,7 +8,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from connectors.loopback import free_port
 
@@ -79,15 +80,7 @@ class Server(ABC):
     def _try_to_start(self, deadline: float) -> bool:
         with self.log_file.open("ab") as log:
             begin = log.tell()
-            self._process = process = _spawner.submit(
-                subprocess.Popen,
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # A Ctrl-C on the terminal is ours to handle.
-                start_new_session=True,
-            ).result()
+            self._process = process = self.spawn(log)
         while process.poll() is None:
             if self.is_ready():
                 return True
@@ -102,6 +95,23 @@ class Server(ABC):
             return False
         message = f"{self.name} did not start: {words or f'exit code {process.returncode}'}"
         raise ServerError(message)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the program's environment has beside ours."""
+        return {}
+
+    def spawn(self, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+        """Start the program; what it says goes to the log."""
+        return _spawner.submit(
+            subprocess.Popen,
+            self.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | self.environment(),
+            # A Ctrl-C on the terminal is ours to handle.
+            start_new_session=True,
+        ).result()
 
     def is_passing(self, words: str) -> bool:
         """Say whether a refusal to start goes away by itself."""

@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg import Connection, Cursor
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable, UniqueViolation
 
 from connectors.blame import Blame, blame, in_one_line, is_timeout
@@ -20,6 +22,14 @@ X = TypeVar("X")
 
 # A timeout speaks against an item only where the sample takes less than this share of its time.
 QUICK = 0.1
+# So few rows go with all that belongs to their transaction, at once, and one answer is waited for instead of eight.
+# From four on a COPY is less work.
+FEW = 3
+# Whoever asks what a session waits for is answered at once, or not at all.
+ASK_S = 3
+_WAITS_FOR = """
+    SELECT wait_event_type, wait_event, array_remove(pg_blocking_pids(pid), 0) FROM pg_stat_activity WHERE pid = %s
+"""
 # A wait for somebody's lock is to end as such (55P03, the server's fault) and not as a statement
 # timeout, which might be the message's.
 _NAME_LOCK_WAITS = """
@@ -41,7 +51,7 @@ class Destination(Generic[X]):
         lock: a statement executed in the transaction before rows get their place.
         free: a statement executed where the lock was not to be had in its time; `%(waited)s` is how long that was, in
             seconds. It ends whoever holds the lock and stands still, and returns a row for each.
-        within: called in the transaction with the cursor and the items that were new.
+        within: called in the transaction with the cursor and the items that were new; it reads no result.
         reject: called in a transaction of its own with an item that can't be stored, and why, in one line.
         sample: an item that fits whenever the table, its triggers and the server are well. It is written and
             rolled back to tell an item that is bad from a set-up that is; without one nothing is ever an
@@ -95,6 +105,7 @@ class Store(Generic[X]):
     def __init__(self, destination: Destination[X]) -> None:
         self._destination = destination
         self._connection: Connection[Any] | None = None
+        self._session = 0
         # After a duplicate, the next batches are likely to hold some too (a redelivery, a replay).
         self._expect_duplicates = False
 
@@ -218,10 +229,12 @@ class Store(Generic[X]):
         return new
 
     def _commit_straight(self, pairs: list[tuple[X, Row]]) -> list[X]:
-        items = [item for item, _ in pairs]
-        with self._transaction() as cursor:
+        items, rows = [item for item, _ in pairs], [row for _, row in pairs]
+        table = self._destination.table
+        together = len(rows) <= FEW
+        with self._transaction(together=together) as cursor:
             self._take_lock(cursor)
-            self._destination.table.insert(cursor, (row for _, row in pairs))
+            (table.insert_few if together else table.insert)(cursor, rows)
             if self._destination.within:
                 self._destination.within(cursor, items)
         return items
@@ -242,14 +255,8 @@ class Store(Generic[X]):
         return new
 
     def _take_lock(self, cursor: Cursor[Any]) -> None:
-        if not self._destination.lock:
-            return
-        began = time.monotonic()
-        try:
+        if self._destination.lock:
             cursor.execute(self._destination.lock)
-        except LockNotAvailable:
-            self._free_lock(time.monotonic() - began)
-            raise
 
     def _free_lock(self, waited: float) -> None:
         if not self._destination.free:
@@ -264,40 +271,63 @@ class Store(Generic[X]):
             todo = "see whether a writer's process or network stands still"
             log.warning("postgres: ended a writer that others waited for, %.0f s", waited, extra={"todo": todo})
 
-    def _transaction(self, *, keep: bool = True) -> "_Transaction":
+    @contextmanager
+    def _transaction(self, *, keep: bool = True, together: bool = False) -> Iterator[Cursor[Any]]:
+        """Give the cursor of a transaction.
+
+        Args:
+            keep: whether it ends in a commit.
+            together: whether its statements are sent at once; whatever is wrong with one is raised at the end.
+        """
+        connection = self._ready()
+        began = time.monotonic()
+        try:
+            with (
+                connection.pipeline() if together else nullcontext(),
+                connection.transaction(force_rollback=not keep),
+                connection.cursor() as cursor,
+            ):
+                yield cursor
+        except LockNotAvailable:
+            self._free_lock(time.monotonic() - began)
+            raise
+
+    def _ready(self) -> Connection[Any]:
         if self._connection is None:
             connection = self._connect()
+            self._session = connection.info.backend_pid
             try:
-                self._destination.table.create_stage(connection)
+                self._destination.table.prepare(connection)
                 connection.execute(_NAME_LOCK_WAITS)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
-        return _Transaction(self._connection, keep=keep)
+        return self._connection
+
+    def waits_for(self) -> str:
+        """Return, for a person, what a store that is under way waits for; to be called in another thread."""
+        try:
+            with psycopg.connect(make_conninfo(self._conninfo, connect_timeout=ASK_S), autocommit=True) as connection:
+                row = connection.execute(_WAITS_FOR, (self._session,)).fetchone()
+        except psycopg.Error as error:
+            return f"nobody else gets one ({in_one_line(error)})"
+        if row is None:
+            return "Postgres knows nothing of it"
+        kind, event, holders = row
+        if holders:
+            return f"it waits for a lock of process {', '.join(map(str, holders))} ({kind} {event})"
+        return f"Postgres is at work on it{f' ({kind} {event})' if kind else ''}"
+
+    @property
+    def _conninfo(self) -> str:
+        return with_defaults(self._destination.conninfo, f"agent-comms {self._destination.table.name[1]}")
 
     def _connect(self) -> Connection[Any]:
-        application = f"agent-comms {self._destination.table.name[1]}"
-        return psycopg.connect(with_defaults(self._destination.conninfo, application), autocommit=True)
+        return psycopg.connect(self._conninfo, autocommit=True)
 
     def close(self) -> None:
         """Drop the connection; the next store makes a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-class _Transaction:
-    """One transaction with one cursor; `keep` says whether it ends in a commit."""
-
-    def __init__(self, connection: Connection[Any], *, keep: bool) -> None:
-        self._transaction = connection.transaction(force_rollback=not keep)
-        self._cursor = connection.cursor()
-
-    def __enter__(self) -> Cursor[Any]:
-        self._transaction.__enter__()
-        return self._cursor
-
-    def __exit__(self, *raised: Any) -> None:
-        self._cursor.close()
-        self._transaction.__exit__(*raised)

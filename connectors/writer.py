@@ -1,17 +1,18 @@
 """Writes what has gathered, while the dataflow goes on."""
 
 import logging
-import random
 import threading
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import psycopg
 
+from connectors.backoff import BACKOFF_S, backoff
 from connectors.blame import in_one_line
 from connectors.keeper import Keeper
 from connectors.store import Store, Written
 from connectors.suspects import Suspect, Suspects
+from connectors.vigil import Vigil
 
 if TYPE_CHECKING:
     from connectors.postgres import PostgresSink
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 X = TypeVar("X")
 
-BACKOFF_S = (0.1, 5.0)
 COMPLAIN_EVERY_S = 60.0
-STOP_TIMEOUT_S = 30.0
+LOOK_EVERY_S = 0.5
 
 
 class Writer(threading.Thread, Generic[X]):
@@ -35,6 +35,7 @@ class Writer(threading.Thread, Generic[X]):
         self._sink = sink
         self._store = Store(sink.destination)
         self._keeper = Keeper(self._keep_in_progress, sink.in_progress_every_s)
+        self._vigil = Vigil(self._store.waits_for, sink.unanswered, sink.long_s)
         self._changed = threading.Condition()
         # What is held, from its arrival to its ack.
         self._arriving: list[X] = []
@@ -46,10 +47,14 @@ class Writer(threading.Thread, Generic[X]):
         # An item without a row is acked no sooner than what it may be a copy of: a suspect, perhaps.
         self._rowless: list[X] = []
         self._finishing = False
+        self._refused = 0
         self._failure: BaseException | None = None
 
     def put(self, items: list[X]) -> None:
-        """Take items to be written; waits while a full batch is waiting already."""
+        """Take items to be written; waits while a full batch is waiting already.
+
+        At the end of the dataflow it waits no longer than the sink's patience: what finds no room then is let go.
+        """
         sizes = list(map(self._sink.size, items))
         total = sum(sizes)
         with self._changed:
@@ -63,21 +68,34 @@ class Writer(threading.Thread, Generic[X]):
             self._arriving = []
 
     def _take_in(self, items: list[X], size: int) -> None:
-        while self._is_full() and self._failure is None:
-            self._changed.wait()
-        self._raise_failure()
+        if not self._wait_for_room():
+            self._refused += len(items)
+            return
         self._waiting += items
         self._waiting_bytes += size
         self._changed.notify_all()
+
+    def _wait_for_room(self) -> bool:
+        """Return once there is room; False where the dataflow ends and there was none for so long."""
+        ending_since: float | None = None
+        while self._is_full() and self._failure is None:
+            if self._sink.ending():
+                ending_since = ending_since or time.monotonic()
+                if self._refused or time.monotonic() - ending_since > self._sink.patience_s:
+                    return False
+            # A signal that asks for the end wakes nobody who waits here.
+            self._changed.wait(LOOK_EVERY_S)
+        self._raise_failure()
+        return True
 
     def finish(self) -> None:
         """Write what is waiting, and end."""
         with self._changed:
             self._finishing = True
             self._changed.notify_all()
-        self.join(STOP_TIMEOUT_S)
+        self.join(2 * self._sink.patience_s)
         self._raise_failure()
-        left = len(self._writing) + len(self._waiting) + len(self._suspects) + len(self._rowless)
+        left = self._refused + len(self._writing) + len(self._waiting) + len(self._suspects) + len(self._rowless)
         if left:
             todo = "see to Postgres, and start it again"
             log.warning(
@@ -101,6 +119,7 @@ class Writer(threading.Thread, Generic[X]):
                     # Not sooner: an end that is asked for before anything came must not wait for a server.
                     self._sink.acks.open()
                     self._keeper.start()
+                    self._vigil.start()
                     opened = True
                 if batch := self._take_waiting():
                     self._write(batch)
@@ -112,6 +131,7 @@ class Writer(threading.Thread, Generic[X]):
         finally:
             self._store.close()
             if opened:
+                self._vigil.end()
                 self._keeper.end()
                 self._sink.acks.close()
 
@@ -139,7 +159,8 @@ class Writer(threading.Thread, Generic[X]):
         complaint = _Complaint()
         while True:
             try:
-                written = self._store.store(batch)
+                with self._vigil.over(len(batch)):
+                    written = self._store.store(batch)
                 break
             except Exception as error:
                 failures += 1
@@ -147,14 +168,20 @@ class Writer(threading.Thread, Generic[X]):
                 if self._sink.failed:
                     self._sink.failed(error)
                 self._store.close()
-                time.sleep(_backoff(failures))
-        if failures:
-            log.info("postgres: back after %d failed tries; a batch of %d is stored", failures, len(batch))
+                time.sleep(backoff(failures))
         written.seconds = time.monotonic() - began
+        self._say_back(failures, len(batch), written.seconds)
         self._set_aside(written)
         self._settle(written, self._without_held_back(batch, written))
         with self._changed:
             self._writing = []
+
+    def _say_back(self, failures: int, number: int, seconds: float) -> None:
+        silences = self._vigil.settle()
+        if failures:
+            log.info("postgres: back after %d failed tries; a batch of %d is stored", failures, number)
+        elif silences:
+            log.info("postgres: answers again; a batch of %d is stored after %.0f s", number, seconds)
 
     def _set_aside(self, written: Written[X]) -> None:
         if not written.failed:
@@ -171,7 +198,7 @@ class Writer(threading.Thread, Generic[X]):
 
     def _put_back(self, suspect: Suspect[X]) -> None:
         with self._changed:
-            self._suspects.put(suspect, time.monotonic() + _backoff(suspect.failures))
+            self._suspects.put(suspect, time.monotonic() + backoff(suspect.failures))
 
     def _without_held_back(self, batch: list[X], written: Written[X]) -> list[X]:
         """Return what of a batch can be acked."""
@@ -193,7 +220,8 @@ class Writer(threading.Thread, Generic[X]):
             return
         began = time.monotonic()
         try:
-            written = self._judge(suspect)
+            with self._vigil.over(1):
+                written = self._judge(suspect)
         except Exception as error:
             # The server's failure, or the set-up's: it doesn't count.
             suspect.failures += 1
@@ -206,6 +234,7 @@ class Writer(threading.Thread, Generic[X]):
             self._put_back(suspect)
         else:
             written.seconds = time.monotonic() - began
+            self._say_back(0, 1, written.seconds)
             self._settle(written, [suspect.item, *self._no_longer_held_back()])
         with self._changed:
             self._writing = []
@@ -244,13 +273,6 @@ class Writer(threading.Thread, Generic[X]):
 
     def _replies(self, items: list[X]) -> list[str]:
         return [reply for reply in map(self._sink.reply, items) if reply]
-
-
-def _backoff(failures: int) -> float:
-    """Return seconds to wait after so many failures in a row."""
-    least, most = BACKOFF_S
-    jitter = random.uniform(0.5, 1)  # noqa: S311 - no secret
-    return float(min(most, least * 2 ** min(failures, 10)) * jitter)
 
 
 class _Complaint:

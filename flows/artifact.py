@@ -1,7 +1,6 @@
 """What an artifact is by its name: what Codex wrote, an agent's log, or nothing of ours."""
 
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Literal
 
 from msgspec import Struct
@@ -84,10 +83,13 @@ def attempt_of(path: str, name: str = "") -> str:
     """Return what an artifact has in common with the others of its attempt: the folder, and the stage in its name."""
     path = _named(path, name)
     stage = title_of(path).removesuffix(_EVENTS).removesuffix(_LOG).rstrip("-")
-    return f"{PurePosixPath(path).parent}/{stage}"
+    return f"{path.rpartition('/')[0]}/{stage}"
 
 
 def _named(path: str, name: str) -> str:
     """Return a path whose name tells what it is, if anything does."""
     name = name.replace("/", "-").strip(".")
-    return path if kind_of(path) is not None or not name else str(PurePosixPath(path).with_name(name))
+    if kind_of(path) is not None or not name:
+        return path
+    folder, slash, _ = path.rpartition("/")
+    return f"{folder}{slash}{name}"

@@ -7,7 +7,6 @@ Reads what AGENT_COMMS_ARTIFACTS names, of everything that has changed since it 
 
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from msgspec import Struct
 
 from connectors.archive import Limits
 from connectors.artifacts import ArtifactSource
-from connectors.crew import Workers
+from connectors.crew import CORES, Workers
 from connectors.objects import ObjectError, Objects
 from flows import logs, sheet
 from flows.bundle import workers
@@ -32,19 +31,18 @@ from flows.courtesy import step_back
 from flows.database import conninfo
 from flows.gauges import BackfillMetrics
 from flows.missing import Again, Comparison, Missing
+from flows.progress import Progress
 from flows.reading import SheetReader
-from flows.recovered import Recovered, message_of
+from flows.recovered import Recovered, Rows
 from flows.recovery import Recovery, now, recoveries
 from flows.redact import redactor_of
 from flows.settings import SettingError, Settings
-from flows.sheet import Found, Over, Read, Sheet, Task
+from flows.sheet import Found, Over, Task
 from flows.shelf import Shelf
 from flows.stock import Stock
-from flows.storage import ready
 
 # Runs that the database is asked about at once.
 PAGE = 500
-CORES = len(os.sched_getaffinity(0))
 PATIENCE = timedelta(minutes=2)
 
 log = logging.getLogger(__name__)
@@ -73,24 +71,6 @@ class Options(Struct, frozen=True, kw_only=True):
     patience: timedelta = PATIENCE
 
 
-class Progress(Struct):
-    """How far a backfill is.
-
-    Attributes:
-        runs: that there is anything to do about.
-        bytes: of their artifacts that are to be read, as they are stored.
-        unchanged: runs of which nothing has changed.
-    """
-
-    runs: int = 0
-    bytes: int = 0
-    unchanged: int = 0
-    done_runs: int = 0
-    done_bytes: int = 0
-    lines: int = 0
-    rows: int = 0
-
-
 class Backfill:
     """Recovers runs from their artifacts.
 
@@ -99,7 +79,8 @@ class Backfill:
         objects: under the root.
         options: how to go about it.
         watch: called now and then with how far it is.
-        done: called with each run once it is over.
+        done: called with each run once it is over; of those of which nothing has changed, with those of which it is
+            known that something in them can't be had.
 
     Delivery: each message of the artifacts is stored once, whoever else stores it, and an artifact counts as
     read once all of its messages are. It can be killed at any moment, and begins again with what it
@@ -123,11 +104,11 @@ class Backfill:
         self._database = conninfo(settings, "agent-comms-backfill")
         self._redactor = redactor_of(settings)
         self.runs: dict[int, Recovery] = {}
+        self._rows = Rows(self.runs, self._redactor, settings.agent_id)
         self.progress = Progress()
         # Runs that are not read to their end yet.
         self._reading: set[int] = set()
         self._workers: Workers[Task] | None = None
-        self._done_bytes: dict[tuple[int, int], int] = {}
         self._stopped = False
         self.failure: Exception | None = None
         self._stock = Stock(self._database, options.patience)
@@ -168,19 +149,19 @@ class Backfill:
             self._done(run)
         elif run.is_to_do:
             self.runs[run.number] = run
-            self.progress.runs += 1
-            self.progress.bytes += run.task.size
+            self.progress.expect(run)
         else:
             self.progress.unchanged += 1
+            if run.is_known_to_lack:
+                run.conclude(now())
+                self._done(run)
 
     def flow(self) -> Dataflow:
         """Return the dataflow: what is in the artifacts, what of it is missing, and that stored."""
         flow = Dataflow("backfill")
         found = op.input("read", flow, self._source())
         steps = op.flat_map_batch("missing", found, self._missing)
-        messages = op.flat_map_batch("normalize", steps, self._normalize)
-        redacted = op.flat_map_batch("redact", messages, self._redact)
-        rows = op.flat_map_batch("encode", redacted, _encode)
+        rows = op.flat_map_batch("make_rows", steps, self._make_rows)
         op.output("store", rows, _Sink(self))
         return flow
 
@@ -201,7 +182,11 @@ class Backfill:
         settings, options = self._settings, self._options
         limits = Limits(bytes=settings.agent_comms_artifact_bytes)
         reader = SheetReader(
-            self._objects, settings.agent_comms_max_message_bytes, limits, keep_other_lines=options.keep_other_lines
+            self._objects,
+            self._redactor,
+            settings.agent_comms_max_message_bytes,
+            limits,
+            keep_other_lines=options.keep_other_lines,
         )
         tasks = [run.task for run in self.runs.values()]
         self._reading = {*self.runs}
@@ -210,7 +195,7 @@ class Backfill:
 
     def _missing(self, found: list[Found]) -> list[Missing | Over]:
         for each in found:
-            self._note(each)
+            self.progress.note(each, self.runs)
         steps = self._guard(lambda: self._comparison.missing(found)) or []
         for step in steps:
             if isinstance(step, Again) and self._workers is not None:
@@ -220,42 +205,15 @@ class Backfill:
         self._watch(self.progress)
         return [step for step in steps if not isinstance(step, Again)]
 
-    def _note(self, found: Found) -> None:
-        progress = self.progress
-        if isinstance(found, Sheet):
-            progress.rows += len(found.keys)
-            progress.lines += found.lines
-            self._note_bytes(found, found.share)
-        elif isinstance(found, Read):
-            self._note_bytes(found, 1.0)
-
-    def _note_bytes(self, found: Sheet | Read, share: float) -> None:
-        size = self.runs[found.run].parts[found.part].artifact.object.size
-        done = round(size * share)
-        place = found.run, found.part
-        self.progress.done_bytes += max(0, done - self._done_bytes.get(place, 0))
-        self._done_bytes[place] = done
-
-    def _normalize(self, steps: list[Missing | Over]) -> list[Recovered | Over]:
-        recovered: list[Recovered | Over] = []
+    def _make_rows(self, steps: list[Missing | Over]) -> list[Recovered | Over]:
+        made: list[Recovered | Over] = []
         for step in steps:
-            if isinstance(step, Over):
-                recovered.append(step)
-                continue
-            run = self.runs[step.run]
-            message = message_of(step, run, self._settings)
-            if message is None:
-                run.tallies[step.part].refused += 1
-            else:
-                recovered.append(Recovered(step.run, step.part, message))
-        return recovered
-
-    def _redact(self, steps: list[Recovered | Over]) -> list[Recovered | Over]:
-        recovered = [step for step in steps if isinstance(step, Recovered)]
-        messages = self._redactor.messages([step.message for step in recovered])
-        for step, message in zip(recovered, messages, strict=True):
-            step.message = message
-        return steps
+            row = step if isinstance(step, Over) else self._rows.row(step)
+            if row is not None:
+                made.append(row)
+            elif isinstance(step, Missing):
+                self.runs[step.run].tallies[step.part].refused += 1
+        return made
 
     def store(self, steps: list[Recovered | Over]) -> None:
         """Store what comes out of the flow."""
@@ -282,13 +240,6 @@ class Backfill:
             self.failure = error
             self.stop()
             return None
-
-
-def _encode(steps: list[Recovered | Over]) -> list[Recovered | Over]:
-    for step in steps:
-        if isinstance(step, Recovered):
-            step.ready = ready(step.message)
-    return steps
 
 
 class _Sink(DynamicSink[Recovered | Over]):

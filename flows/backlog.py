@@ -11,13 +11,16 @@ from psycopg import Connection
 
 import sql
 from flows.finished import Key
-from flows.report import RunReport
+from flows.report import NO_ARTIFACTS, RunReport
 
 # Whoever has died with runs has them taken away after so long.
 LEASE = timedelta(minutes=2)
 # A run is given up after so many tries, about a day after the first one.
 MAX_ATTEMPTS = 10
 DELAY = (timedelta(minutes=1), timedelta(hours=6))
+# So long after a run was queued its artifacts may come, where it has none: a bucket's outage, or a night until somebody
+# sees that the root is another one. That costs it no try, and is no fault: many runs leave nothing.
+LATE = timedelta(days=1)
 
 State = Literal["queued", "running", "done", "failed"]
 STATES: tuple[State, ...] = ("queued", "running", "done", "failed")
@@ -53,7 +56,11 @@ class Claim(Struct, frozen=True):
 
 
 class Waiting(Struct, frozen=True):
-    """A run that is being worked on, waits for its next try, or was given up."""
+    """A run that is being worked on, waits for its next try, or was given up.
+
+    Attributes:
+        attempts: how often it was tried; none that only found that there is no artifact.
+    """
 
     workflow_namespace: str
     workflow_uid: str
@@ -90,6 +97,11 @@ def put_off(connection: Connection[Any], claim: Claim, error: str, report: RunRe
     return state
 
 
+def wait_for_artifacts(connection: Connection[Any], claim: Claim, waited: timedelta, report: RunReport) -> None:
+    """Say that a run without artifacts is to be looked at again, after as long a time as it has waited."""
+    _end(connection, claim, "queued", error=NO_ARTIFACTS, report=report, delay=_about(waited), undone=1)
+
+
 def give_back(connection: Connection[Any], claim: Claim) -> None:
     """Say that nobody has come to a run."""
     _end(connection, claim, "queued", undone=1)
@@ -97,9 +109,12 @@ def give_back(connection: Connection[Any], claim: Claim) -> None:
 
 def delay(attempts: int) -> timedelta:
     """Return how long to wait after so many tries: twice as long each time, and never just as long as the others."""
+    return _about(DELAY[0] * 2 ** min(attempts - 1, 20))
+
+
+def _about(time: timedelta) -> timedelta:
     least, most = DELAY
-    longest: timedelta = min(most, least * 2 ** min(attempts - 1, 20))
-    return longest * random.uniform(0.75, 1)  # noqa: S311  # no secret
+    return min(most, max(least, time)) * random.uniform(0.75, 1)  # noqa: S311  # no secret
 
 
 def _end(
@@ -132,7 +147,7 @@ def sweep(connection: Connection[Any], since: datetime, until: datetime) -> int:
 
 
 def retry(connection: Connection[Any]) -> int:
-    """Queue runs anew that were given up; returns how many."""
+    """Queue runs anew that were given up, or are done though they had no artifacts; returns how many."""
     return connection.execute(sql.query("retry_queue")).rowcount
 
 

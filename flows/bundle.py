@@ -1,8 +1,9 @@
 """Who reads the runs: this process, or several that are given a bundle of runs at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from connectors.crew import Alone, Crew, Workers
+from connectors.crew import Alone, Crew, Workers, make_ready
+from flows.catalog import Listed
 from flows.reading import SheetReader
 from flows.sheet import Over, Read, Task, encode
 
@@ -13,6 +14,18 @@ BUNDLE_BYTES = 512 * 1024
 BUNDLE_RUNS = 64
 
 
+def prepare(listed: Sequence[Listed], processes: int) -> None:
+    """Begin to load what reading takes, where some runs are worth processes of their own: while this one still loads.
+
+    Args:
+        listed: the runs, of which perhaps not all are to be read.
+        processes: as for `workers`.
+    """
+    sizes = [sum(artifact.object.size for artifact in each.artifacts) for each in listed]
+    if _are_worth(processes, sizes):
+        make_ready(SheetReader.__module__)
+
+
 def workers(reader: SheetReader, tasks: Sequence[Task], processes: int) -> Workers[Task]:
     """Begin to read.
 
@@ -21,9 +34,13 @@ def workers(reader: SheetReader, tasks: Sequence[Task], processes: int) -> Worke
         tasks: the runs.
         processes: how many may read; 0 for none beside this one.
     """
-    if not processes or sum(task.size + RUN_BYTES for task in tasks) < WORTH_PROCESSES_BYTES:
+    if not _are_worth(processes, [task.size for task in tasks]):
         return Alone(reader, tasks)
     return Crew(reader, list(_bundles(tasks)), processes, _lost)
+
+
+def _are_worth(processes: int, sizes: Iterable[int]) -> bool:
+    return processes > 0 and sum(size + RUN_BYTES for size in sizes) >= WORTH_PROCESSES_BYTES
 
 
 def _bundles(tasks: Sequence[Task]) -> Iterator[list[Task]]:

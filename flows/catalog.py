@@ -18,6 +18,8 @@ RUNS = "runs.jsonl"
 # A run-complete payload holds a prompt, and what triggered it.
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 MAX_PAYLOADS = 5_000_000
+# So many folders of which it isn't sure whose they are are named.
+MAX_ODD = 3
 
 
 class Absent(Struct, frozen=True):
@@ -45,9 +47,10 @@ class Listed(Struct):
     def newest(self) -> float:
         """When it ended, or what it left was last changed; seconds since the Unix epoch."""
         completion = self.run.completion
-        if completion is not None:
+        if completion is not None and completion.finished_at is not None:
             return completion.finished_at.timestamp()
-        return max((each.object.modified for each in self.artifacts), default=0.0)
+        told = completion.received_at.timestamp() if completion is not None else 0.0
+        return max((each.object.modified for each in self.artifacts), default=told)
 
 
 class Catalog:
@@ -134,10 +137,28 @@ class Catalog:
             self._add_left(listed, found)
             taken.update(each.object.key for each in listed.artifacts)
             yield listed
+        by_place: dict[str, list[Artifact]] = {}
         for name, objects in folders.items():
             rest = self._ours(each for each in objects if each.key not in taken)
             if rest and not names[name]:
+                by_place[name] = rest
                 yield Listed(FinishedRun(self._namespace, name, name), rest, [])
+        self._note_odd(by_place)
+
+    def _note_odd(self, by_place: dict[str, list[Artifact]]) -> None:
+        """Say which folders are taken for a workflow's by their place alone, and look as if they held workflows."""
+        odd = [
+            (name, folder)
+            for name, found in by_place.items()
+            if (folder := next(filter(None, (_odd_folder(each.object.key) for each in found)), None))
+        ]
+        for name, folder in odd[:MAX_ODD]:
+            self._note(
+                f"{name}/{folder} is taken for a part of the workflow {name}, since no line of {RUNS} tells of it;"
+                f" if {folder} is the workflow, give {self._objects.root}/{name} as ROOT"
+            )
+        if len(odd) > MAX_ODD:
+            self._note(f"and {len(odd) - MAX_ODD:,} more folders like these")
 
     def _add_left(self, listed: Listed, found: dict[str, Object]) -> None:
         """Add what a run is said to have left and isn't in its folder."""
@@ -148,7 +169,8 @@ class Catalog:
             try:
                 known = self._resolve(left, found)
             except ObjectError as error:
-                place = self._objects.location(left.key)
+                # What can't be kept as it is can by its escapes.
+                place = self._objects.location(left.key if _can_be_kept(left.key) else ascii(left.key)[1:-1])
                 listed.absent.append(Absent(place, attempt_of(left.key, left.name), error.trouble, str(error)))
                 continue
             each = artifact(known, self._objects.location(known.key), left.name)
@@ -162,6 +184,7 @@ class Catalog:
         Raises:
             ObjectError: it can't be had.
         """
+        _check(left.key)
         if left.bucket and self._objects.bucket and left.bucket != self._objects.bucket:
             message = f"{left.key} is in another bucket, {left.bucket}"
             raise ObjectError(Trouble.REFUSED, message)
@@ -189,10 +212,12 @@ class Catalog:
 
     def _list(self, under: str) -> Iterator[Object]:
         for each in self._objects.list(under, lambda error: self._note(str(error))):
-            if len(each.key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES and each.key.isprintable():
-                yield each
+            try:
+                _check(each.key)
+            except ObjectError as error:
+                self._note(str(error))
             else:
-                self._note(f"{ascii(each.key)[:100]} has a name that can't be kept")
+                yield each
 
     def _find(self, key: str) -> Object | None:
         try:
@@ -225,10 +250,34 @@ class Catalog:
         return told
 
 
+def _check(key: str) -> None:
+    """Refuse a key that can't be kept.
+
+    Raises:
+        ObjectError: it can't.
+    """
+    if not _can_be_kept(key):
+        message = f"{ascii(key)[:100]} has a name that can't be kept"
+        raise ObjectError(Trouble.REFUSED, message)
+
+
+def _can_be_kept(key: str) -> bool:
+    """Say whether a key can be stored, and shown in a line."""
+    return key.isprintable() and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES
+
+
 def _folder(key: str) -> str:
     """Return the workflow that an object belongs to by its place."""
     folder, slash, _ = key.partition("/")
     return folder if slash else title_of(key)
+
+
+def _odd_folder(key: str) -> str | None:
+    """Return the second folder on an object's way where its name is none that Argo gives a workflow's pod."""
+    folders = key.split("/")[:-1]
+    if len(folders) < 2 or folders[1].startswith((folders[0], ".")):
+        return None
+    return folders[1]
 
 
 def _is_folder(name: str) -> bool:

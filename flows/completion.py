@@ -4,9 +4,11 @@ The controller's word is the last one: whatever messages say of the state, the r
 ended as the controller says it did. Only a message that says that the run begins
 (`started`, `resumed`, `retrying`) more than 2 s after that end opens it once more,
 until the next completion: a retry. What runtimes say of an end, before or after,
-turns nothing. All of this is settled in the table itself, by columns that follow
-from others (migration 0002), so the order of messages and completions does not
-matter, nor how often a completion is told.
+turns nothing, save where the controller tells no time: then the end is the one that
+the messages tell, and where they tell none, when the first completion came. All of
+this is settled in the table itself, by columns that follow from others (migrations
+0002 and 0017), so the order of messages and completions does not matter, nor how
+often a completion is told.
 """
 
 import json
@@ -23,8 +25,17 @@ from flows.text import storable
 
 # How a run ends, in the controller's words; another word tells that it ended, and not how.
 PHASES = ("Succeeded", "Failed", "Error")
+# Of two words on the same end the greater one counts: see complete_run.sql.
+RANK = {phase: rank for rank, phase in enumerate(("", "Succeeded", "Error", "Failed"))}
 # And the words of a run that has not ended.
 _GOING_ON = frozenset({"pending", "running"})
+_STARTS = ("startedAt", "started_at")
+_ENDS = ("finishedAt", "finished_at")
+_NAMES = ("name", "uid", "namespace")
+# What `in_one_place` says elsewhere.
+_ELSEWHERE = {"phase", *_STARTS, *_ENDS, "runId", "agentId"}
+_ELSEWHERE |= {spelled for part in _NAMES for spelled in (f"workflow_{part}", f"workflow{part.capitalize()}")}
+_TEXTS = ("run_id", "runId", "stage", "agent_id", "agentId")
 # The longest Kubernetes name has 253 characters; longer keys would not fit an index.
 LONGEST_NAME = 256
 # A controller's clock may be that far ahead of ours.
@@ -41,7 +52,8 @@ class Completion(Struct, frozen=True):
     Attributes:
         phase: one of `PHASES`; empty where it is none of them.
         started_at: aware, UTC.
-        finished_at: aware, UTC.
+        finished_at: aware, UTC; None where it isn't told.
+        received_at: when it came; what counts in place of the end, where nobody tells that.
     """
 
     workflow_namespace: str
@@ -50,15 +62,16 @@ class Completion(Struct, frozen=True):
     run_id: str | None
     phase: str
     started_at: datetime | None
-    finished_at: datetime
+    finished_at: datetime | None
+    received_at: datetime
 
 
-def read_completion(payload: bytes, received_at: datetime) -> Completion:
+def read_completion(payload: bytes | dict[str, Any], received_at: datetime) -> Completion:
     """Read a run-complete payload: bare or under `data`, its parts objects or JSON strings of objects.
 
     Args:
-        payload: JSON, UTF-8.
-        received_at: when it came; the run's end where the payload names none that can be.
+        payload: JSON, UTF-8, or the object that it says.
+        received_at: when it came. An end that is told of much later can't be, and counts as not told.
 
     Raises:
         CompletionError: it is no JSON object, names no workflow, or says that the run goes on.
@@ -67,24 +80,99 @@ def read_completion(payload: bytes, received_at: datetime) -> Completion:
     if fields.get("data"):
         fields = _object("data", fields["data"])
     metadata, status = _object("metadata", fields.get("metadata")), _object("status", fields.get("status"))
-    name = _name("metadata.name", metadata.get("name") or fields.get("workflowName"))
-    uid = _name("metadata.uid", metadata.get("uid") or fields.get("workflowUid")) or name
-    namespace = _name("metadata.namespace", metadata.get("namespace") or fields.get("workflowNamespace"))
+    name, uid, namespace = (_told(part, metadata, fields) for part in _NAMES)
+    uid = uid or name
     if uid is None:
         message = "metadata.uid: it is missing, and metadata.name is, too"
         raise CompletionError(message)
-    finished_at = _time(status.get("finishedAt") or fields.get("finishedAt"))
-    if finished_at is None or finished_at > received_at + AHEAD:
-        finished_at = received_at
+    finished_at = _time(_given(_ENDS, status, fields)[1])
+    if finished_at is not None and finished_at > received_at + AHEAD:
+        finished_at = None
     return Completion(
         workflow_namespace=namespace or DEFAULT_NAMESPACE,
         workflow_uid=uid,
         workflow_name=name or uid,
         run_id=_name("run_id", fields.get("run_id") or fields.get("runId")),
-        phase=_phase(status.get("phase") or fields.get("phase")),
-        started_at=_time(status.get("startedAt") or fields.get("startedAt")),
+        phase=_phase(*_given(("phase",), status, fields)),
+        started_at=_time(_given(_STARTS, status, fields)[1]),
         finished_at=finished_at,
+        received_at=received_at,
     )
+
+
+def check_fields(fields: dict[str, Any]) -> None:
+    """Refuse what has a field of the wrong type, or a time that is none: whoever has sent it means something by it.
+
+    Args:
+        fields: a run-complete payload whose parts are objects.
+
+    Raises:
+        CompletionError: it has.
+    """
+    for prefix, part in (("status.", _object("status", fields.get("status"))), ("", fields)):
+        _check_text(f"{prefix}phase", part.get("phase"))
+        for name in (*_STARTS, *_ENDS):
+            if _is_given(part.get(name)) and _time(part[name]) is None:
+                message = f"{prefix}{name}: it takes an RFC 3339 time with its zone"
+                raise CompletionError(message)
+    for name in _TEXTS:
+        _check_text(name, fields.get(name))
+    artifacts = fields.get("artifacts")
+    if _is_given(artifacts) and not isinstance(artifacts, list):
+        message = "artifacts: it takes an array"
+        raise CompletionError(message)
+    for number, each in enumerate(artifacts or ()):
+        if not isinstance(each, dict):
+            message = f"artifacts[{number}]: it takes a JSON object"
+            raise CompletionError(message)
+        for name in ("name", "key", "bucket"):
+            _check_text(f"artifacts[{number}].{name}", each.get(name))
+
+
+def _check_text(field: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        message = f"{field}: it takes text"
+        raise CompletionError(message)
+
+
+def _is_given(value: Any) -> bool:
+    """Say whether a field holds anything: a sensor sends empty text where there is nothing."""
+    return value is not None and value != ""
+
+
+def _given(names: tuple[str, ...], status: dict[str, Any], fields: dict[str, Any]) -> tuple[str, Any]:
+    """Return the first of a field's spellings that holds anything, and what; None in the last one otherwise."""
+    spelled = [(f"status.{name}", status.get(name)) for name in names]
+    spelled += [(name, fields.get(name)) for name in names]
+    return next((each for each in spelled if _is_given(each[1])), spelled[-1])
+
+
+def told_in(part: str, metadata: dict[str, Any], fields: dict[str, Any]) -> str | None:
+    """Return the field that tells a workflow's `name`, `uid` or `namespace`; None where none does."""
+    if metadata.get(part):
+        return f"metadata.{part}"
+    return next((field for field in (f"workflow_{part}", f"workflow{part.capitalize()}") if fields.get(field)), None)
+
+
+def in_one_place(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a run-complete payload that says each thing in one place and spelling, to be laid over another one.
+
+    Args:
+        fields: a payload whose parts are objects.
+    """
+    metadata, status = dict(_object("metadata", fields.get("metadata"))), _object("status", fields.get("status"))
+    for part in _NAMES:
+        if (field := told_in(part, metadata, fields)) in fields:
+            metadata[part] = fields[field]
+    end = {names[0]: _given(names, status, fields)[1] for names in (("phase",), _STARTS, _ENDS)}
+    parts = {
+        "metadata": metadata,
+        "status": {name: value for name, value in end.items() if _is_given(value)},
+        "run_id": fields.get("run_id") or fields.get("runId"),
+        "agent_id": fields.get("agent_id") or fields.get("agentId"),
+    }
+    rest = {name: value for name, value in fields.items() if name not in _ELSEWHERE and name not in parts}
+    return {**rest, **{name: part for name, part in parts.items() if part}}
 
 
 def complete(connection: Connection, completion: Completion) -> None:
@@ -97,6 +185,7 @@ def complete(connection: Connection, completion: Completion) -> None:
         "phase": completion.phase,
         "started_at": completion.started_at,
         "finished_at": completion.finished_at,
+        "received_at": completion.received_at,
     }
     connection.execute(sql.query("complete_run"), values)
 
@@ -117,6 +206,13 @@ def _object(field: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def _told(part: str, metadata: dict[str, Any], fields: dict[str, Any]) -> str | None:
+    field = told_in(part, metadata, fields)
+    if field is None:
+        return None
+    return _name(field, metadata[part] if field == f"metadata.{part}" else fields[field])
+
+
 def _name(field: str, value: Any) -> str | None:
     if value is None or value == "":
         return None
@@ -129,10 +225,10 @@ def _name(field: str, value: Any) -> str | None:
     return storable(value) if not value.isspace() else None
 
 
-def _phase(value: Any) -> str:
+def _phase(field: str, value: Any) -> str:
     word = value.strip().lower() if isinstance(value, str) else ""
     if word in _GOING_ON:
-        message = f"status.phase: it says that the run goes on: {word.capitalize()}"
+        message = f"{field}: it says that the run goes on: {word.capitalize()}"
         raise CompletionError(message)
     return next((phase for phase in PHASES if phase.lower() == word), "")
 

@@ -12,7 +12,7 @@ from psycopg import Connection
 import sql
 
 # A transaction holds the lock of all writers. Alone, it is as large as pays; beside others, so that they notice little.
-ALONE_ROWS, ALONE_BYTES = 1_000, 1024 * 1024
+ALONE_ROWS, ALONE_BYTES = 2_000, 4 * 1024 * 1024
 BESIDE_ROWS, BESIDE_BYTES = 100, 128 * 1024
 # Beside others, of the time that a batch took.
 REST = 1.5

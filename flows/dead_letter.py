@@ -30,6 +30,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
         deliveries: how often the server has delivered it.
         dedupe_key: the same for each delivery of the same stored message.
         reply: the ack subject that the message still holds.
+        redacted: the kinds of the credentials that were replaced in it.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
     deliveries: int
     dedupe_key: str
     reply: str = ""
+    redacted: tuple[str, ...] = ()
 
 
 class UnfitError(ValueError):

@@ -8,28 +8,17 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from bytewax.operators import StatefulBatchLogic
-from msgspec import Struct
 
+from flows.duplicate import Duplicate
 from flows.message import Message
 
 # About 200 bytes a key: 0.8 MB for a busy workflow, and 20 MB for all workflows of a process.
 KEYS_A_WORKFLOW = 4_096
 KEYS_IN_ALL = 100_000
 FORGET_AFTER = timedelta(minutes=2)
-
-
-class Duplicate(Struct, frozen=True, gc=False):
-    """A message that is on its way already; it only needs its ack, after the other's commit.
-
-    Attributes:
-        size: it holds no bytes of the payload.
-    """
-
-    reply: str
-    size: int = 0
 
 
 class Memory:
@@ -56,7 +45,19 @@ class Memory:
                 self._number -= number
 
 
-class RecentKeys(StatefulBatchLogic[Message, Message | Duplicate, None]):
+def by_workflow(messages: list[Message]) -> list[tuple[str, list[Message]]]:
+    """Return what each workflow has said, by its key: the engine works item by item, so few are quick."""
+    said: dict[tuple[str, str | None], list[Message]] = {}
+    for message in messages:
+        workflow = (message.workflow_namespace, message.workflow_uid)
+        if workflow in said:
+            said[workflow].append(message)
+        else:
+            said[workflow] = [message]
+    return [(f"{namespace}/{uid}", of_it) for (namespace, uid), of_it in said.items()]
+
+
+class RecentKeys(StatefulBatchLogic[list[Message], list[Message | Duplicate], None]):
     """Lets each key of one workflow through once, as long as it is remembered.
 
     Order is kept, and a duplicate follows its original through the same sink, so
@@ -71,12 +72,12 @@ class RecentKeys(StatefulBatchLogic[Message, Message | Duplicate, None]):
         self._keys: dict[str, None] = {}
         self._forget_at = datetime.now(UTC) + FORGET_AFTER
 
-    def on_batch(self, values: list[Message]) -> tuple[Iterable[Message | Duplicate], bool]:
+    def on_batch(self, values: list[list[Message]]) -> tuple[Iterable[list[Message | Duplicate]], bool]:
         """Replace what was seen by a `Duplicate`."""
         keys = self._keys
         before = len(keys)
         passed: list[Message | Duplicate] = []
-        for message in values:
+        for message in chain.from_iterable(values):
             if message.dedupe_key in keys:
                 passed.append(Duplicate(message.reply))
             else:
@@ -86,7 +87,7 @@ class RecentKeys(StatefulBatchLogic[Message, Message | Duplicate, None]):
             self._memory.add(self, len(keys) - before)
         self.forget(len(keys) - KEYS_A_WORKFLOW)
         self._forget_at = datetime.now(UTC) + FORGET_AFTER
-        return passed, StatefulBatchLogic.RETAIN
+        return [passed], StatefulBatchLogic.RETAIN
 
     def forget(self, number: int) -> None:
         """Forget so many of the oldest keys, where there are as many."""
@@ -95,7 +96,7 @@ class RecentKeys(StatefulBatchLogic[Message, Message | Duplicate, None]):
                 # Another worker's thread may be about the same.
                 self._keys.pop(key, None)
 
-    def on_notify(self) -> tuple[Iterable[Message | Duplicate], bool]:
+    def on_notify(self) -> tuple[Iterable[list[Message | Duplicate]], bool]:
         """Forget a workflow that has been silent."""
         self._keys.clear()
         return [], StatefulBatchLogic.DISCARD

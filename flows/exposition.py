@@ -36,7 +36,7 @@ BYTEWAX_ENABLED, BYTEWAX_PORT, BYTEWAX_DEFAULT_PORT = (
 )
 BYTEWAX_S = 1.0
 # What several programs tell.
-CONNECTED, CONNECTED_WORDS = "agent_comms_connected", "1 while the connection is up, 0 while it is not."
+CONNECTED, CONNECTED_WORDS = "agent_comms_connected", "1 while the connection is up and answers, 0 while not."
 
 
 def registry_of(program: str) -> CollectorRegistry:

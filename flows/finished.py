@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from flows.completion import Completion, CompletionError, read_completion
 from flows.message import DEFAULT_NAMESPACE
+from flows.text import storable
 
 Key = tuple[str, str]
 # The longest name that a store takes.
@@ -20,7 +21,7 @@ class Left(Struct, frozen=True):
 
     Attributes:
         name: what it is called as an artifact.
-        key: where it is, below the root or in the bucket.
+        key: where it is, below the root or in the bucket; whatever it was said to be.
         bucket: empty where it isn't said.
     """
 
@@ -68,7 +69,7 @@ def read_finished(payload: bytes, received_at: datetime, namespace: str = DEFAUL
 
     Args:
         payload: JSON, UTF-8.
-        received_at: when it came; the run's end where the payload names none that can be.
+        received_at: when it came.
         namespace: the workflow's, where the payload doesn't say.
 
     Raises:
@@ -127,11 +128,14 @@ def _left(artifacts: Any) -> tuple[Left, ...]:
     for each in artifacts if isinstance(artifacts, list) else []:
         if not isinstance(each, dict):
             continue
-        key = _text(each.get("key"))
-        if key and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES:
+        key = each.get("key")
+        # As it is said: with a letter replaced it would be another one's.
+        if isinstance(key, str) and key.strip() and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES:
             left.append(Left(_text(each.get("name")) or "", key, _text(each.get("bucket")) or ""))
     return tuple(dict.fromkeys(left))
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value.strip() and len(value) <= MAX_KEY_BYTES else None
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_KEY_BYTES:
+        return None
+    return storable(value)

@@ -12,6 +12,9 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
     found = set()
     for variable in secret_variables():
         value = environ.get(variable, "").strip()
+        if variable == "NATS_URL" and "@" not in value:
+            # Names alone, of which one is to be told where it is misspelled.
+            continue
         found |= {value, *(part for url in value.split(",") for part in _of_url(url))}
     return found - {""}
 

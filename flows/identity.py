@@ -37,6 +37,12 @@ class Scope:
         whole.update(f"{len(message_id)}:{message_id}".encode("utf-8", "surrogatepass"))
         return whole.hexdigest()
 
+    def begun_key(self, chars: int) -> blake2b:
+        """Return what the keys of all ids of so many characters begin with, to be copied; the id is to follow."""
+        begun = self._ids.copy()
+        begun.update(b"%d:" % chars)
+        return begun
+
     def key_of_content(self, agent: str, kind: str, timestamp: datetime, content: str) -> str:
         """Return the key of a message without an id, from what it says and when."""
         return _finished(self._contents, _joined(agent, kind, timestamp.isoformat(), content))

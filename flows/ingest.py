@@ -10,18 +10,21 @@ import gc
 import logging
 import signal
 import sys
+from functools import partial
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from connectors.acks import JetStreamAcks
+from connectors.admission import Admission
 from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
 from connectors.store import Written
 from flows import logs, topology
 from flows.database import conninfo
 from flows.dead_letter import DeadLetter
-from flows.dedupe import Duplicate, Memory, RecentKeys
+from flows.dedupe import Memory, RecentKeys, by_workflow
+from flows.duplicate import Duplicate
 from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
@@ -39,8 +42,9 @@ def flow() -> Dataflow:
     """Return the dataflow as the environment sets it up; Bytewax calls this."""
     try:
         settings = Settings.from_env()
-        source = jetstream_source(settings)
-        metrics = FlowMetrics(source)
+        admission = Admission(conninfo(settings, "agent-comms-admission"))
+        source = jetstream_source(settings, admission)
+        metrics = FlowMetrics(source, admission)
         logs.set_up(settings)
         built = build(settings, source, redactor_of(settings), metrics, Tracing.of("agent-comms-ingest"))
     except SettingError as error:
@@ -56,14 +60,20 @@ def flow() -> Dataflow:
         # Bytewax ends at once on a signal; we store what was taken first.
         signal.signal(signum, lambda *_: source.stop())
     metrics.serve(settings)
+    admission.start()
     Pulse(conninfo(settings, "agent-comms-pulse"), metrics.registry).start()
     return built
 
 
-def jetstream_source(settings: Settings) -> JetStreamSource:
-    """Return the source of the stream and consumer that the manifests name."""
+def jetstream_source(settings: Settings, admission: Admission) -> JetStreamSource:
+    """Return the source of the stream and consumer that the manifests name; it pulls once Postgres has let us in."""
     consumer = topology.consumer().spec
-    return JetStreamSource(nats_options(settings, "agent-comms-ingest"), consumer.stream_name, consumer.durable_name)
+    return JetStreamSource(
+        nats_options(settings, "agent-comms-ingest"),
+        consumer.stream_name,
+        consumer.durable_name,
+        may_pull=lambda: admission.is_granted,
+    )
 
 
 def build(
@@ -102,7 +112,9 @@ def build(
         return messages
 
     def redact_letters(letters: list[DeadLetter]) -> list[DeadLetter]:
-        return [redactor.letter(letter) for letter in letters]
+        letters = [redactor.letter(letter) for letter in letters]
+        metrics.letters_judged(letters)
+        return letters
 
     def letters_written(written: Written[DeadLetter]) -> None:
         metrics.letters_written(written)
@@ -119,15 +131,29 @@ def build(
     messages = op.flat_map_batch("redact_messages", messages, metrics.timed("redact", redact_messages))
     letters = op.flat_map_batch("letters", judged, _letters)
     letters = op.flat_map_batch("redact_letters", letters, redact_letters)
-    by_workflow = op.flat_map_batch("by_workflow", messages, _by_workflow)
-    once = op.stateful_batch("dedupe", by_workflow, lambda _: RecentKeys(memory))
+    keyed = op.flat_map_batch("by_workflow", messages, by_workflow)
+    once = op.stateful_batch("dedupe", keyed, lambda _: RecentKeys(memory))
     rows = op.flat_map_batch("encode", once, metrics.timed("encode", _ready))
-    op.output(
-        "store_messages",
-        rows,
-        messages_sink(database, acks, redactor, messages_written, metrics.write_failed, settings.agent_comms_max_tries),
+    to_messages = messages_sink(
+        database,
+        acks,
+        redactor,
+        messages_written,
+        partial(metrics.write_failed, "messages"),
+        partial(metrics.unanswered, "messages"),
+        settings.agent_comms_max_tries,
+        ending=lambda: source.stopping,
     )
-    op.output("store_letters", letters, dead_letters_sink(database, acks, letters_written, metrics.write_failed))
+    to_letters = dead_letters_sink(
+        database,
+        acks,
+        letters_written,
+        partial(metrics.write_failed, "letters"),
+        partial(metrics.unanswered, "letters"),
+        ending=lambda: source.stopping,
+    )
+    op.output("store_messages", rows, to_messages)
+    op.output("store_letters", letters, to_letters)
     return flow
 
 
@@ -147,9 +173,5 @@ def _letters(items: list[Message | DeadLetter]) -> list[DeadLetter]:
     return [item for item in items if isinstance(item, DeadLetter)]
 
 
-def _by_workflow(messages: list[Message]) -> list[tuple[str, Message]]:
-    return [(f"{message.workflow_namespace}/{message.workflow_uid}", message) for message in messages]
-
-
-def _ready(keyed: list[tuple[str, Message | Duplicate]]) -> list[Ready | Duplicate]:
-    return [item if isinstance(item, Duplicate) else ready(item) for _, item in keyed]
+def _ready(keyed: list[tuple[str, list[Message | Duplicate]]]) -> list[Ready | Duplicate]:
+    return [item if isinstance(item, Duplicate) else ready(item) for _, items in keyed for item in items]

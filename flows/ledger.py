@@ -1,6 +1,7 @@
 """What a publisher keeps on disk for the one that comes after it: how far it has read, and what it said of itself."""
 
 import fcntl
+import json
 import os
 import tempfile
 from contextlib import suppress
@@ -55,14 +56,15 @@ class Ledger(Struct):
     gaps: dict[str, list[Gap]] = {}
     left: int = 0
 
-    def leave(self, origin: str, line: int) -> None:
-        """Note a line that was not published."""
-        self.left += 1
+    def leave(self, origin: str, first: int, last: int | None = None) -> None:
+        """Note a line that was not published, or all from a first to a last one."""
+        last = first if last is None else last
+        self.left += last - first + 1
         gaps = self.gaps.setdefault(origin, [])
-        if gaps and gaps[-1].first <= line <= gaps[-1].last + 1:
-            gaps[-1].last = max(line, gaps[-1].last)
+        if gaps and gaps[-1].first <= first <= gaps[-1].last + 1:
+            gaps[-1].last = max(last, gaps[-1].last)
         elif len(gaps) < MAX_GAPS:
-            gaps.append(Gap(line, line))
+            gaps.append(Gap(first, last))
 
     def end(self) -> None:
         """Have the next run begin with a clean page; how far the files were read stays."""
@@ -116,14 +118,14 @@ class Desk:
         ledger = Ledger()
         if self.folder is not None:
             with suppress(OSError, msgspec.MsgspecError):
-                ledger = msgspec.json.decode((self.folder / _FILE).read_bytes(), type=Ledger)
+                ledger = _decoded((self.folder / _FILE).read_bytes())
         return ledger
 
     def write(self, ledger: Ledger) -> None:
         """Keep the ledger; what can't be written is not kept."""
         if self.folder is None:
             return
-        data = msgspec.json.encode(ledger)
+        data = _encoded(ledger)
         if data == self._saved:
             return
         with suppress(OSError):
@@ -137,6 +139,23 @@ class Desk:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _encoded(ledger: Ledger) -> bytes:
+    try:
+        return msgspec.json.encode(ledger)
+    except UnicodeEncodeError:
+        # A path may be of any bytes, and what Codex calls a thread hold half of a surrogate pair.
+        return json.dumps(msgspec.to_builtins(ledger)).encode()
+
+
+def _decoded(data: bytes) -> Ledger:
+    try:
+        return msgspec.json.decode(data, type=Ledger)
+    except msgspec.MsgspecError:
+        with suppress(ValueError):
+            return msgspec.convert(json.loads(data), Ledger)
+        raise
 
 
 def _own_folder() -> Path:

@@ -91,6 +91,8 @@ def set_up(settings: Settings) -> None:
     handler = logging.StreamHandler()
     dress(handler, settings)
     logging.basicConfig(level=settings.agent_comms_log_level.upper(), handlers=[handler], force=True)
+    # It warns of errors that it ignores behind one that it raises, and that one is told.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda thrown: _log_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
 

@@ -16,18 +16,20 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from connectors.admission import Admission
 from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
 from connectors.store import Written
-from flows import exposition
+from flows import exposition, target
 from flows.dead_letter import DeadLetter, Reason
-from flows.dedupe import Duplicate
+from flows.duplicate import Duplicate
 from flows.expiry import Expiries
 from flows.exposition import CONNECTED, CONNECTED_WORDS, BytewaxMetrics, registry_of
 from flows.lag import Arrivals
 from flows.message import Message
 from flows.settings import Settings
 from flows.storage import Ready
+from flows.waits import NO_CONNECTION, UNANSWERED, Waits, class_of
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -41,10 +43,8 @@ STAGES = ("normalize", "redact", "encode")
 STAGE_S = (0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0)
 # How often it is noted which message of the stream came when.
 NOTE_EVERY_S = 0.25
-# The server's word on the consumer is no older.
-STATE_AGE_S = 3.0
-# Where Postgres names no class of error, the connection is gone.
-NO_CONNECTION = "08"
+# The server's word on the consumer is no older: it is asked every other second, and has one to answer.
+STATE_AGE_S = 4.0
 
 
 class LatencyHistogram(Collector):
@@ -86,10 +86,12 @@ class FlowMetrics:
 
     Args:
         source: asked how far its consumer is behind.
+        admission: asked whether Postgres has let us in; where there is none, that is not known.
     """
 
-    def __init__(self, source: JetStreamSource) -> None:
+    def __init__(self, source: JetStreamSource, admission: Admission | None = None) -> None:
         self._source = source
+        self._admission = admission
         self._arrivals = Arrivals()
         self._noted_at = 0.0
         # What the reply of a message begins with that was never delivered before.
@@ -102,10 +104,13 @@ class FlowMetrics:
         self._duplicate = self._counter("messages_duplicate", "Messages that were stored already.")
         self._claimed = self._counter("claimed_identities", "Messages that claimed another workflow or agent.")
         self._letters = self._counter("dead_letters", "Messages that could not become rows, by reason.", "reason")
-        self._redactions = self._counter("redactions", "Credentials replaced, by kind: messages that held one.", "kind")
+        self._redactions = self._counter(
+            "redactions", "Credentials replaced, by kind: messages and dead letters that held one.", "kind"
+        )
         self._failures = self._counter(
             "store_failures", "Tries to store a batch that failed, by the class of Postgres' error code.", "class"
         )
+        self._waits = Waits(self.registry)
         self._batch_rows = Histogram(
             "agent_comms_batch_messages", "Messages a transaction.", buckets=BATCH_ROWS, registry=self.registry
         )
@@ -131,9 +136,7 @@ class FlowMetrics:
         self._gauge("oldest_unstored_seconds", "Age of the oldest message without a row, at most.", self._oldest)
         connected = Gauge(CONNECTED, CONNECTED_WORDS, ["to"], registry=self.registry)
         connected.labels("nats").set_function(lambda: self._source.is_connected)
-        self._postgres = connected.labels("postgres")
-        # Nothing was asked of it yet.
-        self._postgres.set(1)
+        connected.labels("postgres").set_function(self._is_in_postgres)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"agent_comms_{name}", documentation, labels, registry=self.registry)
@@ -144,6 +147,7 @@ class FlowMetrics:
     def serve(self, settings: Settings) -> None:
         """Serve the metrics on a port. A port that is taken is a warning."""
         self.registry.register(Expiries(settings, lambda: self._source.server_certificate))
+        self.registry.register(target.told(settings))
         exposition.serve(self.registry, settings, lasting=True)
 
     def received(self, messages: Sequence[JetStreamMessage]) -> None:
@@ -188,6 +192,11 @@ class FlowMetrics:
             for kind in attrs.get("redacted", ()):
                 self._redactions.labels(kind).inc()
 
+    def letters_judged(self, letters: Iterable[DeadLetter]) -> None:
+        """Count what redacting has noted of them. What Postgres refuses was counted as the message that it was."""
+        for kind in [kind for letter in letters for kind in letter.redacted]:
+            self._redactions.labels(kind).inc()
+
     def messages_written(self, written: Written[Ready | Duplicate]) -> None:
         """Count a committed batch of messages."""
         # What is new has a row.
@@ -200,19 +209,27 @@ class FlowMetrics:
             self._latency.observe_until(time.time_ns(), stored)
         self._batch_rows.observe(len(written.new))
         self._batch_seconds.observe(written.seconds)
-        self._postgres.set(1)
+        self._waits.end("messages")
 
-    def write_failed(self, error: Exception) -> None:
-        """Count a try to store a batch that failed, and that is made again."""
-        state = error.sqlstate if isinstance(error, psycopg.Error) else None
-        self._failures.labels(state[:2] if state else NO_CONNECTION).inc()
-        self._postgres.set(0)
+    def write_failed(self, sink: str, error: Exception) -> None:
+        """Count a try of a sink to store a batch that failed, and that is made again."""
+        state = (error.sqlstate if isinstance(error, psycopg.Error) else None) or NO_CONNECTION
+        self._failures.labels(class_of(state)).inc()
+        self._waits.begin(sink, state)
+
+    def unanswered(self, sink: str) -> None:
+        """Note that a sink has had no answer for long."""
+        self._waits.begin(sink, UNANSWERED)
+
+    def _is_in_postgres(self) -> bool:
+        return self._waits.are_answered and (self._admission is None or self._admission.is_granted)
 
     def letters_written(self, written: Written[DeadLetter]) -> None:
         """Count a committed batch of dead letters."""
         for letter in written.new:
             self._letters.labels(letter.reason.value).inc()
         self._duplicate.inc(written.duplicates)
+        self._waits.end("letters")
 
     def _pending(self) -> float:
         state = self._source.consumer_state()

@@ -1,14 +1,19 @@
 """What of the artifacts is not stored yet: an anti-join of their keys with the table's, for many runs at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import polars
 from msgspec import Struct
 
 from flows import moment
+from flows.draft import Draft
+from flows.finished import Key
 from flows.recovery import File, Recovery, Tally
-from flows.sheet import Begun, Found, Over, Read, Sheet
+from flows.sheet import Begun, Found, Over, Read, Sheet, Skimmed
 from flows.stock import Stock
+
+T = TypeVar("T", Sheet, Skimmed)
 
 # Of a run's messages so many are read for each that its artifact holds; beyond that, keys are looked up.
 WORTH = 4
@@ -22,16 +27,16 @@ class Missing(Struct, gc=False):
     Attributes:
         run: the number of its run.
         part: of the artifact that it is in.
-        kind: of message.
-        claim: as a payload without a time.
+        key: of the message.
+        draft: of it; None where the table doesn't take it.
         time: when it was said, microseconds since the Unix epoch.
         source: what the time was taken from.
     """
 
     run: int
     part: int
-    kind: str
-    claim: bytes
+    key: str
+    draft: Draft | None
     time: int
     source: str
 
@@ -79,6 +84,7 @@ class Comparison:
             begun = self._runs[sheet.run].file(sheet).begun
             begun += [time for time in sheet.threads.values() if time is not None]
         compared = self._compare(sheets)
+        self._count_stored([each for each in found if isinstance(each, Skimmed)])
         steps: list[Step] = []
         for each in found:
             if isinstance(each, Sheet):
@@ -101,7 +107,7 @@ class Comparison:
     def _compare(self, sheets: Sequence[Sheet]) -> "dict[int, _Compared]":
         """Return which messages of each sheet are stored, by the sheet's identity."""
         keys = [key for sheet in sheets for key in sheet.keys]
-        stored = self._look_up(sheets)
+        stored = self._look_up(sheets, self._stock.of_runs, lambda sheet: sheet.keys)
         joined = polars.DataFrame({"key": keys}, schema={"key": polars.String}).join(
             stored, on="key", how="left", maintain_order="left"
         )
@@ -116,12 +122,32 @@ class Comparison:
             lacking = part["time"].null_count()
             self._runs[sheet.run].tallies[sheet.part].stored += len(part) - lacking
             # Of what is all there, and over, nobody needs the times.
-            is_needed = not self._runs[sheet.run].is_skimmed and (lacking or not sheet.is_last)
-            compared[id(sheet)] = _Compared(lacking, part if is_needed else None)
+            compared[id(sheet)] = _Compared(lacking, part if lacking or not sheet.is_last else None)
         self._ask_who_spoke(sheets, compared)
         return compared
 
-    def _look_up(self, sheets: Sequence[Sheet]) -> polars.DataFrame:
+    def _count_stored(self, skimmed: Sequence[Skimmed]) -> None:
+        """Count what is stored of runs of which only the keys were told, and note which of them lack any."""
+        told = [each for each in skimmed if each.rows]
+        if not told:
+            return
+        keys = polars.DataFrame({"at": range(len(told)), "key": [each.keys for each in told]})
+        keys = keys.with_columns(polars.col("key").str.split(",")).explode("key")
+        stored = self._look_up(told, self._stock.keys_of_runs, lambda each: each.keys.split(","))
+        lacking = keys.join(stored, on="key", how="anti")["at"].value_counts()
+        lacking_by_place = dict(lacking.iter_rows())
+        for at, each in enumerate(told):
+            run, number = self._runs[each.run], lacking_by_place.get(at, 0)
+            run.tallies[each.part].stored += each.rows - number
+            if number:
+                run.miss()
+
+    def _look_up(
+        self,
+        sheets: Sequence[T],
+        of_runs: Callable[[Sequence[Key]], polars.DataFrame],
+        keys_of: Callable[[T], Sequence[str]],
+    ) -> polars.DataFrame:
         """Return what is stored of the runs on some sheets, or at least of what is on the sheets.
 
         What a run had said before is read once, with the first of its sheets: what is added meanwhile is added by
@@ -135,17 +161,20 @@ class Comparison:
             if not known:
                 continue
             if sheet.run not in self._said:
-                expected = len(sheet.keys) / max(sheet.share, 0.001)
+                expected = sheet.rows / max(sheet.share, 0.001)
                 self._said[sheet.run] = None
                 if known <= min(WORTH * expected + ANYWAY, MAX_SAID):
                     begun.append(sheet.run)
             if self._said[sheet.run] is None and sheet.run not in begun:
-                keys += sheet.keys
-        said = self._stock.of_runs([self._runs[number].key for number in begun])
+                keys += keys_of(sheet)
+        said = of_runs([self._runs[number].key for number in begun])
         for number in begun:
             self._said[number] = said
-        frames = {id(frame): frame for sheet in sheets if (frame := self._said.get(sheet.run)) is not None}
-        return polars.concat([*frames.values(), self._stock.of_keys(keys)])
+        frames: dict[int, polars.DataFrame] = {}
+        for sheet in sheets:
+            if (frame := self._said.get(sheet.run)) is not None:
+                frames[id(frame)] = frame
+        return polars.concat([*frames.values(), self._stock.of_keys(keys).select(said.columns)])
 
     def _ask_who_spoke(self, sheets: Sequence[Sheet], compared: "dict[int, _Compared]") -> None:
         """Find out who speaks in artifacts of which a part is stored: whoever says the rest, too."""
@@ -163,10 +192,6 @@ class Comparison:
 
     def _of_sheet(self, sheet: Sheet, compared: "_Compared") -> list[Missing]:
         run = self._runs[sheet.run]
-        if run.is_skimmed:
-            if compared.lacking:
-                run.miss()
-            return []
         file = run.file(sheet)
         file.rows += len(sheet.keys)
         if compared.messages is None or not sheet.keys:
@@ -188,8 +213,8 @@ class Comparison:
         first = compared.messages["is_first"].to_list()
         run.tallies[sheet.part].again += first.count(False)
         return [
-            Missing(sheet.run, sheet.part, kind, claim, *place)
-            for kind, claim, place, time, is_first in zip(sheet.kinds, sheet.claims, places, known, first, strict=True)
+            Missing(sheet.run, sheet.part, key, draft, *place)
+            for key, draft, place, time, is_first in zip(sheet.keys, sheet.drafts, places, known, first, strict=True)
             if time is None and is_first
         ]
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import nkeys
 
-from connectors.connection import NatsOptions
+from connectors.connection import NatsOptions, UnusableFile
 from flows.settings import SettingError, Settings
 
 _SCHEMES = ("nats", "tls", "ws", "wss")
@@ -12,8 +12,13 @@ _FILES = ("nats_creds_file", "nats_nkey_seed_file", "nats_ca_file", "nats_cert_f
 _SUBJECTS = ("nats_subject_prefix", "nats_inbox_prefix", "nats_js_api_prefix")
 
 
-def nats_options(settings: Settings, name: str) -> NatsOptions:
+def nats_options(settings: Settings, name: str, *, patient: bool = False) -> NatsOptions:
     """Return the options of a connection that calls itself `name`.
+
+    Args:
+        settings: the environment.
+        name: shown in the server's monitoring.
+        patient: a certificate or key that can't be used is left to the connection, which tells of it and tries again.
 
     Raises:
         SettingError: a URL, a file or a prefix could never work; the client would say so less clearly, or not at all.
@@ -23,6 +28,13 @@ def nats_options(settings: Settings, name: str) -> NatsOptions:
     _check_files(settings)
     _check_credentials(settings)
     _check_subjects(settings)
+    options = _options(settings, servers, name)
+    if not patient:
+        _check_certificates(options)
+    return options
+
+
+def _options(settings: Settings, servers: tuple[str, ...], name: str) -> NatsOptions:
     return NatsOptions(
         servers=servers,
         name=name,
@@ -40,6 +52,9 @@ def nats_options(settings: Settings, name: str) -> NatsOptions:
 
 
 def _check_servers(servers: tuple[str, ...]) -> None:
+    if not servers:
+        message = "NATS_URL: it names no server; it takes nats://HOST:PORT"
+        raise SettingError(message)
     for server in servers:
         try:
             url = urlsplit(server if "://" in server else f"nats://{server}")
@@ -64,6 +79,10 @@ def _check_files(settings: Settings) -> None:
 
 
 def _check_credentials(settings: Settings) -> None:
+    for there, missing in (("nats_user", "nats_password"), ("nats_password", "nats_user")):
+        if getattr(settings, there) and not getattr(settings, missing):
+            message = f"{missing.upper()}: it is needed with {there.upper()}, and is missing"
+            raise SettingError(message)
     # Unusable ones are never sent, and the server then says "Authorization Violation", which sounds like another thing.
     if settings.nats_creds_file:
         _check_creds("NATS_CREDS_FILE", settings.nats_creds_file.read_text(errors="replace"))
@@ -75,6 +94,17 @@ def _check_credentials(settings: Settings) -> None:
         except (nkeys.NkeysError, ValueError) as error:
             message = f"NATS_NKEY_SEED_FILE: {settings.nats_nkey_seed_file} holds no NKey seed"
             raise SettingError(message) from error
+
+
+def _check_certificates(options: NatsOptions) -> None:
+    if options.key_file and not options.cert_file:
+        message = "NATS_KEY_FILE: it goes with NATS_CERT_FILE, which is not set"
+        raise SettingError(message)
+    try:
+        options.tls()
+    except UnusableFile as error:
+        message = f"NATS_{error.option.upper()}: {error.why}"
+        raise SettingError(message) from error
 
 
 def _check_creds(variable: str, text: str) -> None:

@@ -98,7 +98,7 @@ def dead_letter(message: JetStreamMessage, unfit: UnfitError) -> DeadLetter:
 
 def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
     # What most messages have is told from what few have before anything is called: every message passes here.
-    who = _identify(
+    who = identify(
         message.subject,
         claim.workflow_namespace,
         claim.workflow_name,
@@ -109,7 +109,7 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
     )
     content = claim.content
     if not content or content.isspace():
-        content = _content(who.kind, claim)
+        content = content_of(who.kind, claim)
     given = _time(claim.timestamp)
     stored_at = message.stored_at
     usable = given is not None and EARLIEST <= given <= _latest_usable(stored_at // 1_000_000_000)
@@ -118,23 +118,24 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         key = who.scope.key_of_id(message_id)
     else:
         key = _key_without_id(who, given, content, message)
+    # By their places, in the order of `Message`: sixteen names would take longer than reading the payload.
     return Message(
-        workflow_uid=who.uid,
-        workflow_name=who.name,
-        workflow_namespace=who.namespace,
-        run_id=_run_id(claim.run_id) if claim.run_id else None,
-        step_id=_word(claim.step_id) if claim.step_id else None,
-        agent_id=who.agent,
-        role=claim.role if claim.role in ROLES else who.role,
-        kind=who.kind,
-        timestamp=given if given and usable else message.delivery().stored_time,
-        channel=subject.channel,
-        stage=_word(claim.stage) if claim.stage else None,
-        content=content,
-        attrs=_attrs(subject, claim, who, usable_time=usable),
-        dedupe_key=key,
-        origin=message,
-        stored_at=stored_at,
+        who.uid,
+        who.name,
+        who.namespace,
+        run_id_of(claim.run_id) if claim.run_id else None,
+        word(claim.step_id) if claim.step_id else None,
+        who.agent,
+        claim.role if claim.role in ROLES else who.role,
+        who.kind,
+        given if given and usable else message.delivery().stored_time,
+        subject.channel,
+        word(claim.stage) if claim.stage else None,
+        content,
+        attrs_of(claim, subject.runtime, who.word, who.claimed, usable_time=usable),
+        key,
+        message,
+        stored_at,
     )
 
 
@@ -151,14 +152,14 @@ def default_role(kind: str) -> str:
     return "system" if kind in SYSTEM_KINDS else "assistant"
 
 
-def _word(text: str | None) -> str | None:
+def word(text: str | None) -> str | None:
     """Return a text that says something, None for white space alone."""
     return text if text and not text.isspace() else None
 
 
 # Messages of one agent in one run claim the same, and are most of what comes.
 @lru_cache(maxsize=16_384)
-def _identify(
+def identify(
     arrived_on: str,
     namespace: str | None,
     name: str | None,
@@ -167,14 +168,18 @@ def _identify(
     kind: str | None,
     channel: str | None,
 ) -> Identity:
-    """Settle who speaks, from a subject of known shape and the payload's claims."""
+    """Settle who speaks, from a subject of known shape and the payload's claims.
+
+    Raises:
+        UnfitError: a name is missing, or too long.
+    """
     subject = parse(arrived_on)
     assert subject is not None  # noqa: S101 - whoever calls has looked
     claimed: dict[str, str] = {}
 
     def settle(field: str, sure: str | None, said: str | None) -> str | None:
         """Take the subject's word, else the payload's; note where they differ."""
-        said = _word(said)
+        said = word(said)
         if sure is None:
             return _name(field, said)
         if said is not None and said != sure:
@@ -194,11 +199,11 @@ def _identify(
     settle("channel", subject.channel, channel)
     if subject.channel == CHANNEL_RUN and uid is None:
         raise UnfitError(Reason.NO_WORKFLOW, "Neither the subject nor the payload names a workflow.")
-    word = "claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority
+    whose = "claimed" if subject.namespace is None else None if subject.authority == "subject" else subject.authority
     namespace = namespace or DEFAULT_NAMESPACE
-    if word:
+    if whose:
         # What is only claimed must not take the place of what the server vouches for.
-        domain = f"{subject.channel}/{word}"
+        domain = f"{subject.channel}/{whose}"
     else:
         # Nor must a person who guesses an agent's next id.
         domain = f"{CHANNEL_RUN}/{PERSON}" if subject.agent == PERSON else CHANNEL_RUN
@@ -209,7 +214,7 @@ def _identify(
         agent=agent or UNKNOWN_AGENT,
         kind=kind,
         role=default_role(kind),
-        word=word,
+        word=whose,
         scope=identity.Scope(domain, namespace, uid),
         claimed=claimed,
     )
@@ -240,14 +245,19 @@ def _name(field: str, text: str | None) -> str | None:
     return text
 
 
-def _run_id(text: str | None) -> str | None:
+def run_id_of(text: str | None) -> str | None:
     """Return a run's id; None for one that is too long for an index, which is only one of a run's names."""
     return text if text and len(text) <= MAX_NAME and not text.isspace() else None
 
 
-def _content(kind: str, claim: Claim) -> str:
+def content_of(kind: str, claim: Claim) -> str:
+    """Return what is said in a message of a kind, where its content says nothing.
+
+    Raises:
+        UnfitError: nothing else says anything, either.
+    """
     for text in (claim.content, claim.status, claim.error):
-        if _word(text):
+        if word(text):
             return text  # type: ignore[return-value]  # a word is no None
     if kind == "status":
         return STATUS_WITHOUT_CONTENT
@@ -261,10 +271,10 @@ def _tool_in_words(kind: str, tool: dict[str, Any]) -> str:
     value = tool.get("output" if kind == "tool_result" else "input")
     if isinstance(value, dict) and isinstance(value.get("command"), str):
         value = f"$ {value['command']}"
-    if isinstance(value, str) and _word(value):
+    if isinstance(value, str) and word(value):
         return value
     name = tool.get("name")
-    words = [name] if isinstance(name, str) and _word(name) else ["tool"]
+    words = [name] if isinstance(name, str) and word(name) else ["tool"]
     if value not in (None, "", {}, []):
         words.append(msgspec.json.encode(value).decode())
     return " ".join(words)
@@ -283,7 +293,18 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) -> dict[str, Any]:
+def attrs_of(
+    claim: Claim, runtime: str | None, whose: str | None, claimed: dict[str, str], *, usable_time: bool
+) -> dict[str, Any]:
+    """Return a row's attrs: the claim's own, changed, with what has no column.
+
+    Args:
+        claim: what the payload says.
+        runtime: as the subject tells it; None where it doesn't.
+        whose: word the identity is, where it isn't the subject's alone.
+        claimed: what the payload claims beyond what is sure.
+        usable_time: whether the row has the time that the claim gives.
+    """
     attrs = claim.attrs or {}
     if not RESERVED_ATTRS.isdisjoint(attrs):
         forged = {name: attrs.pop(name) for name in RESERVED_ATTRS & attrs.keys()}
@@ -292,13 +313,13 @@ def _attrs(subject: Subject, claim: Claim, who: Identity, *, usable_time: bool) 
         attrs["tool"] = claim.tool
     if claim.status:
         attrs.setdefault("status", claim.status)
-    attrs["runtime"] = subject.runtime or _word(claim.runtime) or DEFAULT_RUNTIME
+    attrs["runtime"] = runtime or word(claim.runtime) or DEFAULT_RUNTIME
     if claim.message_id:
         attrs["message_id"] = claim.message_id
-    if who.word:
-        attrs["identity"] = who.word
-    if who.claimed:
-        attrs["claimed"] = who.claimed
+    if whose:
+        attrs["identity"] = whose
+    if claimed:
+        attrs["claimed"] = claimed
     if claim.timestamp and not usable_time:
         attrs["timestamp_given"] = claim.timestamp
     if claim.role and claim.role not in ROLES:

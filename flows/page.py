@@ -1,6 +1,6 @@
 """Turns the lines of a file into sheets: what each line says, and by which key it is known."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,8 @@ from connectors.lines import Line
 from connectors.objects import ObjectError
 from connectors.unpack import ArchiveError
 from flows.codex import Reader, message_id
+from flows.codex.pem import hide
+from flows.draft import Drafter
 from flows.sheet import Read, Sheet, Turn
 from flows.spelling import Claim
 
@@ -20,8 +22,6 @@ SHEET_ROWS = 4_000
 SHEET_BYTES = 2 * 1024 * 1024
 # Of one thread; more are no run of Codex.
 MAX_TURNS = 1_000
-
-_encode_claim = msgspec.json.Encoder().encode
 
 
 class Count:
@@ -62,11 +62,11 @@ class Count:
 class Pages:
     """Turns the lines of one file into sheets, and counts what there is on them."""
 
-    def __init__(self, place: tuple[int, int, int], name: str, key: str, beside: Mapping[str, str], read: Read) -> None:
+    def __init__(self, place: tuple[int, int, int], name: str, key: str, drafter: Drafter, read: Read) -> None:
         self._place = place
         self._name = name
         self._key = key
-        self._beside = beside
+        self._drafter = drafter
         self._read = read
         self.keep_other_lines = False
         self._count = Count(read)
@@ -121,8 +121,9 @@ class Pages:
         """Return a line that is no event as what it is, a line."""
         if not reader.state.skipped.pop("not an event", 0):
             return []
-        text = line.data.decode("utf-8", "replace").rstrip()
-        thread = reader.state.thread
+        state = reader.state
+        text, state.key = hide(line.data.decode("utf-8", "replace").rstrip(), state.key)
+        thread = state.thread
         attrs = {"source": "backfill", "artifact": self._name, "line": line.number, "thread_id": thread}
         self._read.skip("not an event, kept")
         return [
@@ -137,41 +138,32 @@ class Pages:
 
     def _add(self, claim: Claim, key_of_id: Callable[[str], str]) -> None:
         sheet = self._sheet
-        attrs = claim.attrs or {}
-        attrs["source"], attrs["artifact_key"] = "backfill", self._key
-        fields: dict[str, Any] = {
-            "message_id": claim.message_id,
-            "kind": claim.kind,
-            "role": claim.role,
-            "content": claim.content,
-            "attrs": attrs,
-            **self._beside,
-        }
-        if claim.tool is not None:
-            fields["tool"] = claim.tool
+        if claim.attrs is None:
+            claim.attrs = {}
+        claim.attrs["source"], claim.attrs["artifact_key"] = "backfill", self._key
         # What a line doesn't say itself is not told by the line before.
-        if claim.timestamp and "synthetic" not in attrs and (told := _microseconds(claim.timestamp)) is not None:
-            sheet.told[len(sheet.keys)] = told
-            fields["timestamp"] = claim.timestamp
+        told = _microseconds(claim.timestamp) if claim.timestamp and "synthetic" not in claim.attrs else None
         try:
-            encoded = _encode_claim(fields)
+            draft = self._drafter.draft(claim, told)
         except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
-            sheet.told.pop(len(sheet.keys), None)
             self._read.skip("unreadable")
             return
+        if told is not None:
+            sheet.told[len(sheet.keys)] = told
         sheet.keys.append(key_of_id(claim.message_id or ""))
-        sheet.kinds.append(claim.kind or "")
-        sheet.claims.append(encoded)
-        self._size += len(encoded)
+        sheet.drafts.append(draft)
+        if draft is not None:
+            self._size += len(draft.content) + len(draft.attrs)
         self._count.add(claim)
 
     def _turned(self, *, is_last: bool) -> Sheet:
         sheet, self._sheet, self._size = self._sheet, self._blank(), 0
+        self._drafter.redact(sheet.drafts)
         sheet.is_last = is_last
         return sheet
 
     def _blank(self) -> Sheet:
-        return Sheet(*self._place, [], [], [], {}, {}, 0, 1.0, is_last=False)
+        return Sheet(*self._place, [], [], {}, {}, 0, 1.0, is_last=False)
 
 
 class Lines:

@@ -20,6 +20,17 @@ from flows.text import MAX_DEPTH, TooDeepError, storable, storable_json
 # The headers of a message, and the names of the fields that are cut.
 _BESIDE_BYTES = 512
 
+# Settings that become names in every message.
+_NAMES = (
+    "workflow_namespace",
+    "workflow_name",
+    "workflow_uid",
+    "agent_id",
+    "run_id",
+    "workflow_step",
+    "workflow_stage",
+)
+
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 
 
@@ -46,8 +57,19 @@ class Speaker(Struct, frozen=True):
         """Read the speaker off the settings; a missing uid is the name, and the other way round.
 
         Raises:
-            SettingError: the settings name no workflow.
+            SettingError: the settings name no workflow, or what no message may carry.
         """
+        if settings.workflow_namespace == CHANNEL_GENERAL:
+            # Whoever may publish for it may publish for all: its subjects begin like the shared room's.
+            message = "WORKFLOW_NAMESPACE: general is the shared room's name in subjects and no namespace; take another"
+            raise SettingError(message)
+        if settings.agent_id == PERSON:
+            message = f"AGENT_ID: {PERSON} is kept for what people say in the pages"
+            raise SettingError(message)
+        for field in _NAMES:
+            if len(getattr(settings, field) or "") > MAX_NAME:
+                message = f"{field.upper()}: it takes {MAX_NAME} characters at most"
+                raise SettingError(message)
         name = settings.workflow_name or settings.workflow_uid
         uid = settings.workflow_uid or settings.workflow_name
         if name is None or uid is None:
@@ -96,6 +118,10 @@ class Payload(Struct, omit_defaults=True, kw_only=True):
         None
     )
     attrs: Annotated[dict[str, Any] | None, Meta(description="Whatever else there is to say.")] = None
+
+
+# Not at its first use: threads may have theirs at once, which msgspec doesn't survive.
+_payload = msgspec.json.Decoder(Payload)
 
 
 def schema() -> dict[str, Any]:
@@ -194,7 +220,7 @@ def shrink(payload: bytes, limit: int) -> bytes | None:
         payload: as `compose` made it.
         limit: bytes of a message, headers included.
     """
-    fields = msgspec.json.decode(payload, type=Payload)
+    fields = _payload.decode(payload)
     claim = Claim(content=fields.content, tool=fields.tool, attrs=fields.attrs)
     attrs = fields.attrs or {}
     whole = f"line {attrs['line']} of {attrs['artifact']}" if {"line", "artifact"} <= attrs.keys() else ""
@@ -227,16 +253,27 @@ def _subject(prefix: str, fields: dict[str, Any]) -> str:
     )
 
 
+def needs_content(said: Claim) -> bool:
+    """Say whether words are wanted: a status, and a tool's call or result with its tool, say something without."""
+    return _needs_words(said.kind or DEFAULT_KIND, said.tool)
+
+
+def _needs_words(kind: str, tool: dict[str, Any] | None) -> bool:
+    return not (kind == "status" or (tool and kind in TOOL_KINDS))
+
+
 def _check(fields: dict[str, Any]) -> None:
     """Refuse what a reader would make a dead letter, and what it would take for another's word."""
     message = None
     words = any(str(fields[name] or "").strip() for name in ("content", "status", "error"))
-    if not (words or fields["kind"] == "status" or (fields["tool"] and fields["kind"] in TOOL_KINDS)):
+    if not words and _needs_words(fields["kind"], fields["tool"]):
         message = "there is no content"
     elif fields["role"] not in ROLES:
         message = f"role: it takes {', '.join(sorted(ROLES))}, but got {fields['role']!r}"
     elif fields["channel"] not in (CHANNEL_RUN, CHANNEL_GENERAL):
         message = f"channel: it takes {CHANNEL_RUN} or {CHANNEL_GENERAL}, but got {fields['channel']!r}"
+    elif fields["workflow_namespace"] == CHANNEL_GENERAL:
+        message = f"workflow_namespace: {CHANNEL_GENERAL} is the shared room's name in subjects and no namespace"
     elif fields["agent_id"] == PERSON:
         message = f"agent_id: {PERSON} is kept for what people say in the pages"
     for name in (

@@ -40,6 +40,7 @@ class Post(Struct):
         say: Callable[[str], None],
         on_trouble: Callable[[Exception], None],
         on_left: Callable[[Parcel, PublishError], None],
+        on_lost: Callable[[str, int, int], None],
     ) -> Self:
         """Take a desk of the agent's; where there can be none, the spool is kept in memory.
 
@@ -50,25 +51,33 @@ class Post(Struct):
             say: told what somebody should know, in one line.
             on_trouble: as of `Outbox`.
             on_left: as of `Outbox`.
+            on_lost: as `lost` of `Spool`; at once, and from any thread once the outbox is started.
 
         Raises:
             SettingError: a setting could never work.
         """
-        options = nats_options(settings, name)
+        # What the agent does never depends on a file that is being exchanged, or that somebody has got wrong.
+        options = nats_options(settings, name, patient=True)
         waiting = 0
 
         def count(parcel: Parcel) -> None:
             nonlocal waiting
             waiting += parcel.counts
 
+        def lose(origin: str, first: int, last: int) -> None:
+            if outbox is not None:
+                outbox.waiting -= last - first + 1
+            on_lost(origin, first, last)
+
+        outbox: Outbox | None = None
         size = settings.agent_comms_spool_bytes
         try:
             desk = Desk.of(settings, speaker)
-            spool = Spool(desk.folder and desk.folder / "spool", size, recovered=count)
+            spool = Spool(desk.folder and desk.folder / "spool", size, recovered=count, lost=lose)
         except (OSError, SpoolError) as error:
             size = min(size, MEMORY_SPOOL_BYTES)
             say(f"AGENT_COMMS_SPOOL_DIR: {error}; what NATS doesn't take is kept in memory, {size:,} bytes of it")
-            desk, spool = Desk(None), Spool(None, size)
+            desk, spool = Desk(None), Spool(None, size, lost=lose)
         tracing = Tracing.of(name)
         outbox = Outbox(
             options,

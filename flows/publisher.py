@@ -57,6 +57,7 @@ class Publisher:
             say=log.warning,
             on_trouble=lambda error: self._say_once(str(error)),
             on_left=self._leave,
+            on_lost=self._lose,
         )
 
     def start(self) -> Self:
@@ -133,6 +134,10 @@ class Publisher:
     def _leave(self, _parcel: Parcel, error: PublishError) -> None:
         self.left += 1
         self._say_once(str(error))
+
+    def _lose(self, _origin: str, first: int, last: int) -> None:
+        self.left += last - first + 1
+        self._say_once("some of what waited in the spool can't be read any more, and is not published")
 
     def _say_once(self, text: str) -> None:
         if text not in self._told and len(self._told) < 100:

@@ -23,6 +23,8 @@ PATIENCE_MS = 2_000
 _NAMES = (
     "agent_comms_consumer_pending_messages",
     "agent_comms_consumer_unacked_messages",
+    "agent_comms_dead_letters_total",
+    "agent_comms_messages_duplicate_total",
     "agent_comms_messages_received_total",
     "agent_comms_messages_stored_total",
     "agent_comms_oldest_unstored_seconds",
@@ -72,9 +74,11 @@ class Pulse:
 
     def _words(self) -> dict[str, object]:
         told = self._registry.restricted_registry(_NAMES).collect()
-        values = {
-            sample.name.removeprefix("agent_comms_"): sample.value for metric in told for sample in metric.samples
-        }
+        values: dict[str, float] = {}
+        for sample in (sample for metric in told for sample in metric.samples):
+            name = sample.name.removeprefix("agent_comms_")
+            # Some are told by their reasons.
+            values[name] = values.get(name, 0.0) + sample.value
 
         def value(name: str) -> float | None:
             return None if math.isnan(found := values.get(name, math.nan)) else found
@@ -92,6 +96,8 @@ class Pulse:
             "unacked": whole("consumer_unacked_messages"),
             "received": whole("messages_received_total") or 0,
             "stored": stored,
+            "duplicates": whole("messages_duplicate_total") or 0,
+            "dead_letters": whole("dead_letters_total") or 0,
             "stored_at": self._stored_at,
             "oldest_s": value("oldest_unstored_seconds"),
         }

@@ -3,7 +3,7 @@
 This is what happens in the reading processes; it knows nothing of the database.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -13,11 +13,13 @@ from connectors.objects import ObjectError, Objects
 from connectors.unpack import ArchiveError
 from flows.artifact import BUNDLE, Artifact, kind_of, title_of
 from flows.codex import FileKind, Reader, Skimmer
+from flows.draft import Drafter
 from flows.fit import budget
 from flows.identity import Scope
 from flows.message import CHANNEL_RUN
 from flows.page import Count, Pages
-from flows.sheet import Begun, Found, Over, Read, Sheet, Task, encode
+from flows.redact import Redactor
+from flows.sheet import FOREIGN, Begun, Found, Over, Read, Sheet, Skimmed, Task, encode
 from flows.skim import Skim
 
 
@@ -25,12 +27,14 @@ class SheetReader(Struct):
     """Reads runs; may be sent to another process.
 
     Attributes:
+        redactor: replaces credentials before anything is handed on.
         max_message_bytes: what is larger is cut as the publisher cuts it.
         limits: of what an artifact may unpack to.
         keep_other_lines: make messages of lines that are no events, too.
     """
 
     objects: Objects
+    redactor: Redactor
     max_message_bytes: int
     limits: Limits = LIMITS
     keep_other_lines: bool = False
@@ -62,20 +66,24 @@ class SheetReader(Struct):
             yield read
         yield Over(task.number)
 
-    def _read_part(self, task: Task, place: int, read: Read) -> Iterator[Sheet]:
+    def _read_part(self, task: Task, place: int, read: Read) -> Iterator[Sheet | Skimmed]:
         artifact = task.parts[place].artifact
         try:
-            yield from self._sheets(task, place, read, logs=False)
+            files = yield from self._sheets(task, place, read, logs=False)
             if artifact.kind == BUNDLE and not read.messages:
-                yield from self._sheets(task, place, read, logs=True)
+                files += yield from self._sheets(task, place, read, logs=True)
+                if not files:
+                    read.skip(FOREIGN)
         except ObjectError as error:
             read.trouble, read.text, read.may_pass = error.trouble.value, str(error), error.helps_to_wait
         except ArchiveError as error:
             read.trouble, read.text = error.damage.value, f"{artifact.object.key}: {error}"
 
-    def _sheets(self, task: Task, place: int, read: Read, *, logs: bool) -> Iterator[Sheet]:
+    def _sheets(self, task: Task, place: int, read: Read, *, logs: bool) -> Generator[Sheet | Skimmed, None, int]:
+        """Yield what is in an artifact; returns how many of its files were read."""
         artifact = task.parts[place].artifact
         scope = Scope(CHANNEL_RUN, task.namespace, task.uid)
+        drafter = Drafter(self.redactor, self.max_message_bytes, task.beside)
         with self.objects.open(artifact.object) as opened:
             file = _Counted(opened)
             number = 0
@@ -83,19 +91,21 @@ class SheetReader(Struct):
                 kind, name = _role(artifact, member)
                 if kind is None or (artifact.kind == BUNDLE and (kind == "log") != logs):
                     continue
-                at = task.number, place, number
+                sheets: Iterator[Sheet | Skimmed]
                 if task.skim:
-                    sheets = Skim(at, read).of(member, Skimmer(kind, Count(read).add), scope.key_of_id)
+                    skimmer = Skimmer(kind, scope, Count(read).add, read.skip)
+                    sheets = Skim(task.number, place, read).of(member, skimmer)
                 else:
                     # As the publisher reads it, to the byte: what is too large is cut in the same place.
                     reader = Reader(kind, "live", name, budget=budget(self.max_message_bytes))
-                    pages = Pages(at, name, artifact.object.key, task.beside, read)
+                    pages = Pages((task.number, place, number), name, artifact.object.key, drafter, read)
                     pages.keep_other_lines = self.keep_other_lines
                     sheets = pages.of(member, reader, scope.key_of_id)
                 for sheet in sheets:
                     sheet.share = min(file.read_bytes / max(artifact.object.size, 1), 1.0)
                     yield sheet
                 number += 1
+        return number
 
 
 def _role(artifact: Artifact, member: Member) -> tuple[FileKind | None, str]:

@@ -27,7 +27,7 @@ from flows.completion import CompletionError
 from flows.database import conninfo
 from flows.finished import FinishedRun, read_finished
 from flows.recovery import Recovery, now
-from flows.report import RunReport
+from flows.report import NO_ARTIFACTS, RunReport
 from flows.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ RENEW = backlog.LEASE / 4
 # Their controller has so long to say that they are complete, before we find it out by ourselves.
 GRACE = timedelta(minutes=10)
 SWEEP_EVERY = timedelta(minutes=30)
+# While it rests, it looks so often whether it is to end.
+GLANCE_S = 0.2
 
 
 class Outcome(Struct, frozen=True):
@@ -72,7 +74,8 @@ class Reconciler:
         processes: how many read, where there is much to be read.
 
     Delivery: as of `flows.backfill.Backfill`; a run that is done was looked at whole. What can't be had now is
-    tried again, ever more seldom, and given up after `flows.backlog.MAX_ATTEMPTS` tries.
+    tried again, ever more seldom, and given up after `flows.backlog.MAX_ATTEMPTS` tries. A run without artifacts is
+    looked at again for `flows.backlog.LATE`, and then done.
     """
 
     def __init__(
@@ -89,11 +92,12 @@ class Reconciler:
         self._processes = processes
         self._database = conninfo(settings, "agent-comms-reconcile")
         self._working: Backfill | None = None
-        self._stop = threading.Event()
+        # Plain: a handler of signals sets it, in the midst of whatever its thread holds locked.
+        self._stopping = False
 
     def stop(self) -> None:
         """End soon: the run that is worked on is finished, or given back."""
-        self._stop.set()
+        self._stopping = True
         if self._working is not None:
             self._working.stop()
 
@@ -101,20 +105,32 @@ class Reconciler:
         """Work on what is due, so many runs at most; returns how many.
 
         Raises:
+            ObjectError: the root can't be listed, which costs no run a try.
             psycopg.Error: Postgres is away for longer.
         """
         worked = 0
-        while not self._stop.is_set() and (limit is None or worked < limit):
-            with self._connected() as connection:
-                claims = backlog.claim(connection, BATCH if limit is None else min(BATCH, limit - worked))
+        while not self._stopping and (limit is None or worked < limit):
+            claims = self._claim(BATCH if limit is None else min(BATCH, limit - worked))
             if not claims:
                 break
             self._work(claims)
             worked += len(claims)
         return worked
 
+    def _claim(self, limit: int) -> list[Claim]:
+        with self._connected() as connection:
+            claims = backlog.claim(connection, limit)
+            try:
+                if claims:
+                    self._objects.look()
+            except ObjectError:
+                for each in claims:
+                    backlog.give_back(connection, each)
+                raise
+        return claims
+
     def for_ever(self, every: timedelta, sweep: timedelta, note: Callable[[dict[str, int]], None]) -> None:
-        """Work on what is due whenever something is, until asked to end; Postgres may come and go.
+        """Work on what is due whenever something is, until asked to end; Postgres and the root may come and go.
 
         Args:
             every: how long to wait where nothing is due.
@@ -122,7 +138,7 @@ class Reconciler:
             note: told how many runs stand where.
         """
         sweep_at = time.monotonic()
-        while not self._stop.is_set():
+        while not self._stopping:
             try:
                 if sweep and time.monotonic() >= sweep_at:
                     self.sweep(sweep)
@@ -134,7 +150,14 @@ class Reconciler:
                 if blame(error) is not Blame.SERVER:
                     raise
                 log.warning("postgres: %s; trying again", in_one_line(error), extra={"todo": "see to Postgres"})
-            self._stop.wait(every.total_seconds())
+            except ObjectError as error:
+                log.warning("artifacts: %s; trying again", error, extra={"todo": "see to AGENT_COMMS_ARTIFACTS"})
+            self._rest(every.total_seconds())
+
+    def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, GLANCE_S))
 
     def sweep(self, back: timedelta) -> int:
         """Queue finished runs that nobody has queued; returns how many."""
@@ -183,7 +206,7 @@ class Reconciler:
         outcomes: dict[tuple[str, str], Outcome] = {}
         listed: dict[tuple[str, str], tuple[Claim, Listed]] = {}
         for claim in claims:
-            if self._stop.is_set():
+            if self._stopping:
                 break
             try:
                 listed[claim.key] = claim, self._list(claim)
@@ -219,7 +242,7 @@ class Reconciler:
 
     def _recover(self, some: Sequence[tuple[Claim, Listed]], *, is_patient: bool) -> list[Outcome]:
         """Return what became of runs; of each by itself, where they fail together."""
-        if not some or self._stop.is_set():
+        if not some or self._stopping:
             return []
         try:
             return self._recover_together(some, is_patient=is_patient)
@@ -246,6 +269,8 @@ class Reconciler:
 
 def _outcome(claim: Claim, recovery: Recovery) -> Outcome:
     report = recovery.report
+    if report is not None and report.has_no_artifacts and now() - claim.queued_at < backlog.LATE:
+        return Outcome(claim, "queued", report, NO_ARTIFACTS)
     if report is not None and report.waiting:
         troubles = [*report.absent.values(), *report.damaged.values()]
         return Outcome(claim, "queued", report, "; ".join(troubles[:5]) or "the events may still come")
@@ -256,6 +281,9 @@ def _settle(connection: Connection[Any], outcome: Outcome) -> Outcome:
     claim, report = outcome.claim, outcome.report
     if outcome.state == "done" and report is not None:
         backlog.done(connection, claim, report)
+        return outcome
+    if report is not None and report.has_no_artifacts:
+        backlog.wait_for_artifacts(connection, claim, now() - claim.queued_at, report)
         return outcome
     state = backlog.put_off(connection, claim, outcome.error or "", report)
     return Outcome(claim, state, report, outcome.error)

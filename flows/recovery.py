@@ -13,6 +13,7 @@ from flows import account
 from flows.account import Contents, Entry
 from flows.artifact import Artifact
 from flows.catalog import Listed
+from flows.completion import RANK
 from flows.finished import Key
 from flows.message import PERSON
 from flows.moment import Place, Window
@@ -35,6 +36,9 @@ class Known(Struct, frozen=True):
         said_started_at: when a message said that it runs.
         said_ended_at: when a message said that it has ended, if that was said last.
         phase: how it has ended, in the controller's word; None where it has said none.
+        phase_at: when that was said.
+        noted_at: when it said that it has ended, and not when.
+        ended_at: when it has ended, as all of this comes to; None where it goes on.
     """
 
     messages: int = 0
@@ -46,6 +50,9 @@ class Known(Struct, frozen=True):
     phase_started_at: datetime | None = None
     phase_finished_at: datetime | None = None
     phase: str | None = None
+    phase_at: datetime | None = None
+    noted_at: Sequence[datetime] = ()
+    ended_at: datetime | None = None
 
 
 class File(Struct):
@@ -116,6 +123,10 @@ class Recovery:
         self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
         self._is_wanted = is_wanted
         self.report: RunReport | None = None
+        runtime = known.runtime if known.runtime != DEFAULT_RUNTIME else None
+        beside = {"run_id": self.run.run_id, "stage": self.run.stage, "runtime": runtime}
+        # What every message says of the run.
+        self.beside = {name: value for name, value in beside.items() if value}
         # Where some of it is stored it is likely to be all there, which its keys tell.
         self._skim = can_skim and known.messages > 0
         self._lacks = False
@@ -140,31 +151,30 @@ class Recovery:
         return self._is_wanted or bool(self.absent) or any(part.to_do for part in self.parts) or self.is_to_be_completed
 
     @property
+    def is_known_to_lack(self) -> bool:
+        """Whether something of its artifacts can't be read or stored, as was found when they were read last."""
+        entries = [self._entries[part.artifact.location] for part in self.parts if not part.to_do]
+        return any(entry.contents.trouble or entry.contents.refused for entry in entries)
+
+    @property
     def is_to_be_completed(self) -> bool:
         """Whether the controller's word is another one than is known."""
         word, known = self.run.completion, self.known
         if word is None:
             return False
+        if word.finished_at is None:
+            is_open = known.phase is None or known.ended_at is None or bool(word.phase and not known.phase)
+            return is_open and word.received_at not in known.noted_at
+        if known.phase is None or known.phase_at is None:
+            return True
         if known.phase_finished_at is None or known.phase_finished_at < word.finished_at:
             return True
-        return known.phase_finished_at == word.finished_at and known.phase != word.phase
-
-    @property
-    def is_skimmed(self) -> bool:
-        """Whether its messages' keys alone are looked for."""
-        return self._skim
+        return (known.phase_at, RANK[known.phase]) < (word.finished_at, RANK[word.phase])
 
     @property
     def task(self) -> Task:
         """What is to be read of it."""
-        run, runtime = self.run, self.known.runtime
-        beside = {
-            "run_id": run.run_id,
-            "stage": run.stage,
-            "runtime": runtime if runtime != DEFAULT_RUNTIME else None,
-        }
-        said = {name: value for name, value in beside.items() if value}
-        return Task(self.number, *self.key, self.parts, said, self._waiting, self._skim)
+        return Task(self.number, *self.key, self.parts, self.beside, self._waiting, self._skim)
 
     def miss(self) -> None:
         """Note that something that was skimmed isn't stored."""
@@ -193,7 +203,9 @@ class Recovery:
     def window(self, part: int) -> Window:
         """Return between which times an artifact was written."""
         word, known = self.run.completion, self.known
-        told_end = word.finished_at if word else known.phase_finished_at or known.said_ended_at
+        told_end = (word and word.finished_at) or known.phase_finished_at or known.said_ended_at
+        if told_end is None and word is not None:
+            told_end = min([word.received_at, *known.noted_at])
         end = _microseconds(told_end) if told_end else None
         told = [word.started_at if word else None, known.phase_started_at, known.said_started_at]
         begins = [_microseconds(each) for each in told if each is not None]
@@ -259,6 +271,11 @@ class Recovery:
             elif entry := self._entries.get(location):
                 treated.append(Treated(location, _settled(entry.contents), entry.inserted, waiting=False))
         return treated
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it was left as it is known, with nothing of it read."""
+        return not self.is_to_do
 
     def conclude(self, at: datetime) -> tuple[RunReport, Tokens]:
         """Return what it came to."""

@@ -8,7 +8,7 @@ the raw payload tells.
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, product
 from typing import Any
@@ -17,6 +17,7 @@ import msgspec
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 from msgspec import Struct
 
+from flows import encodings
 from flows.dead_letter import DeadLetter
 from flows.message import Message
 from flows.patterns import PATTERNS, Pattern, PatternError, load_patterns
@@ -48,8 +49,11 @@ SHORTEST_NUMBER = 6
 NAMED = "named"
 # Sets of hints that occur together are few; hostile payloads could make more.
 MAX_SEARCHES = 4_096
-# An escape may hide a marker's letters.
-_ESCAPES = ("\\u", "\\/")
+# An escape may hide a marker's letters, and so may a style of a terminal.
+_ESCAPES = ("\\u", "\\/", "\x1b")
+# A style within a credential parts it: `grep --color` does so to what it was asked for.
+_STYLE = re.compile(r"\x1b\[[0-9;:]*[mK]")
+_STYLE_SAID = re.compile(rb"(?:\x1b|\\u001b)\[[0-9;:]*[mK]")
 _NOT_LETTERS = re.compile(r"[^a-z0-9]")
 _MARKER = re.compile(r"\[redacted:[A-Za-z0-9_-]{1,64}\]")
 # A key and its value in text that may be JSON: for dead letters, which could not be read.
@@ -65,10 +69,12 @@ class Search(Struct, frozen=True):
     Attributes:
         patterns: the shapes of credentials that it may hold.
         names: whether a key in it may say that its value is one.
+        breathe: called before each step, so that others of this process get their turn.
     """
 
     patterns: tuple[Pattern, ...]
     names: bool
+    breathe: Callable[[], object] | None = None
 
 
 class Redactor:
@@ -79,7 +85,8 @@ class Redactor:
     """
 
     def __init__(self, more: Iterable[Pattern] = ()) -> None:
-        patterns = (*PATTERNS, *more)
+        self._more = tuple(more)
+        patterns = (*PATTERNS, *self._more)
         markers = {marker for pattern in patterns for marker in pattern.markers}
         self._hints = [*sorted({*markers, *_ESCAPES}), NAMED]
         self._escapes = {self._hints.index(escape) for escape in _ESCAPES}
@@ -95,6 +102,10 @@ class Redactor:
         self._least = Search(unmarked, names=False) if unmarked else None
         self._searches: dict[frozenset[int], Search] = {}
 
+    def __reduce__(self) -> tuple[type["Redactor"], tuple[tuple[Pattern, ...]]]:
+        # What it looks for with is made anew in another process.
+        return type(self), (self._more,)
+
     def messages(self, messages: Sequence[Message]) -> list[Message]:
         """Return messages without credentials, in their order; one that holds none is itself."""
         searches = self._searches_for(messages)
@@ -108,6 +119,14 @@ class Redactor:
     def message(self, message: Message) -> Message:
         """Return one message without credentials; itself where it holds none."""
         return self.messages([message])[0]
+
+    def suspects(self, texts: Sequence[bytes]) -> Collection[int]:
+        """Return the places of those texts that may hold a credential: all others hold none.
+
+        Args:
+            texts: what is said in a message, and its attrs as JSON.
+        """
+        return range(len(texts)) if self._least else self._hints_in(texts).keys()
 
     def _searches_for(self, messages: Sequence[Message]) -> dict[int, Search]:
         """Return what to search which of the messages for, by their places."""
@@ -176,32 +195,81 @@ class Redactor:
         subject, detail = self.text(letter.subject, found), self.text(letter.detail, found)
         if not found:
             return letter
-        return msgspec.structs.replace(letter, payload=payload, headers=headers, subject=subject, detail=detail)
+        return msgspec.structs.replace(
+            letter, payload=payload, headers=headers, subject=subject, detail=detail, redacted=tuple(sorted(found))
+        )
 
     def _payload(self, payload: bytes, found: set[str]) -> bytes:
         """Return bytes that may be JSON without credentials; the same bytes where they hold none."""
-        try:
-            value = json.loads(payload)
-        except (ValueError, RecursionError):
-            text = payload.decode("utf-8", "surrogateescape")
-            text = _NAMED_IN_TEXT.sub(lambda match: self._named(match, found), self.text(text, found))
-            return text.encode("utf-8", "surrogateescape")
-        # As a value first: an escape may hide a letter, and a name its value in a list.
         within: set[str] = set()
+        try:
+            value = json.loads(payload, object_pairs_hook=partial(self._pairs, within))
+        except (ValueError, RecursionError):
+            return self._bytes(payload, found)
+        # As a value first: an escape may hide a letter, and a name its value in a list.
         redacted = self._value(value, within, self._everything)
         found |= within
-        return json.dumps(redacted, ensure_ascii=False).encode("utf-8", "surrogatepass") if within else payload
+        if within:
+            return json.dumps(redacted, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        # What is JSON in another Unicode may be something else in ASCII.
+        return payload if json.detect_encoding(payload).startswith("utf-8") else self._bytes(payload, found)
 
-    def value(self, value: Any, found: set[str]) -> Any:
-        """Return a JSON value without credentials; their kinds are added to `found`."""
-        return self._value(value, found, self._everything)
+    def _pairs(self, found: set[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return a JSON object; of a key that is there twice it holds the last value, and the others are looked at."""
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            for key, item in pairs:
+                if item is not value[key]:
+                    self._value({key: item}, found, self._everything)
+        return value
+
+    def _bytes(self, payload: bytes, found: set[str]) -> bytes:
+        """Return bytes that are no JSON without credentials; the same bytes where they hold none."""
+        within: set[str] = set()
+        kept = encodings.rewrite(payload, partial(self._said, within))
+        if kept is not payload:
+            found |= within
+        return kept
+
+    def _said(self, found: set[str], text: str) -> str:
+        """Return a text that may be JSON in part without credentials."""
+        return _NAMED_IN_TEXT.sub(partial(self._named, found), self.text(text, found))
+
+    def value(self, value: Any, found: set[str], breathe: Callable[[], object] | None = None) -> Any:
+        """Return a JSON value without credentials.
+
+        Args:
+            value: storable; however much it holds, it is searched only for what may be in it.
+            found: their kinds are added to it.
+            breathe: called now and then, so that others of this process get their turn.
+        """
+        said = msgspec.json.encode(value)
+        hints = self._hints_in([said]).get(0, set())
+        if not self._escapes.isdisjoint(hints):
+            # A style may part a hint.
+            hints |= self._hints_in([_STYLE_SAID.sub(b"", said)]).get(0, set())
+        search = self._make_search({self._hints[hint] for hint in hints})
+        # What its keys are called is looked at in any case, which costs little beside the patterns.
+        return self._value(value, found, msgspec.structs.replace(search, names=True, breathe=breathe))
 
     def text(self, text: str, found: set[str]) -> str:
         """Return a text without credentials; their kinds are added to `found`."""
         return self._text(text, found, self._everything)
 
     def _text(self, text: str, found: set[str], search: Search) -> str:
+        text = self._marked(text, found, search)
+        if "\x1b" in text and (plain := _STYLE.sub("", text)) != text:
+            within: set[str] = set()
+            marked = self._marked(plain, within, search)
+            found |= within
+            # The styles of a text that shows a credential are given up.
+            return marked if within else text
+        return text
+
+    def _marked(self, text: str, found: set[str], search: Search) -> str:
         for pattern in search.patterns:
+            if search.breathe:
+                search.breathe()
             if not pattern.markers or any(marker in text for marker in pattern.markers):
                 text = pattern.regex.sub(partial(_mark, pattern.kind, found), text)
         return text
@@ -216,6 +284,8 @@ class Redactor:
         if isinstance(value, list):
             return [self._value(item, found, search, named=named) for item in value]
         if isinstance(value, dict):
+            if search.breathe:
+                search.breathe()
             return {self._text(key, found, search): self._item(key, value[key], found, search, named) for key in value}
         return value
 
@@ -224,7 +294,7 @@ class Redactor:
             value, named = str(value), True
         return self._value(value, found, search, named=named or (search.names and is_secret_name(key)))
 
-    def _named(self, match: "re.Match[str]", found: set[str]) -> str:
+    def _named(self, found: set[str], match: "re.Match[str]") -> str:
         if _MARKER.fullmatch(match[3]):
             return match[0]
         found.add("named")
@@ -240,7 +310,9 @@ def _as_said(message: Message) -> bytes:
     """Return what is looked through of a message whose payload may hide it behind escapes, or is not at hand."""
     said = (message.content, message.run_id, message.step_id, message.stage)
     texts = "\n".join(text for text in said if text)
-    return texts.encode("utf-8", "surrogatepass") + b"\n" + msgspec.json.encode(message.attrs)
+    whole = texts.encode("utf-8", "surrogatepass") + b"\n" + msgspec.json.encode(message.attrs)
+    plain = _STYLE_SAID.sub(b"", whole)
+    return whole if plain == whole else whole + b"\n" + plain
 
 
 def _together(payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:

@@ -8,11 +8,13 @@ from msgspec import Struct
 
 from flows.account import Contents
 from flows.catalog import Absent
-from flows.sheet import Turn
+from flows.sheet import FOREIGN, Turn
 
 # Of more turns, and of more artifacts, the last ones are kept with a run.
 MAX_TURNS = 200
 MAX_NAMED = 50
+MAX_FOREIGN = 3
+NO_ARTIFACTS = "artifacts missing"
 
 
 class Tokens(Struct):
@@ -66,6 +68,11 @@ class RunReport(Struct):
     complete: bool = False
     why: list[str] = []
 
+    @property
+    def has_no_artifacts(self) -> bool:
+        """Whether there was nothing to read, nor a word of anything that the run has left."""
+        return not (self.artifacts or self.absent or self.gone)
+
 
 class Treated(Struct, frozen=True):
     """An artifact that was read, now or earlier.
@@ -114,7 +121,12 @@ def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *
     is_open = any(each.contents.is_open for each in treated)
     wrong = _wrong(made, len(absent), has_ended=has_ended, is_open=is_open)
     made.complete = not wrong
-    made.why = [*wrong, *([_count(made.rows - live, "message", "never seen live")] if made.rows > live else [])]
+    foreign = [each.location for each in treated if FOREIGN in each.contents.skipped]
+    made.why = [
+        *wrong,
+        *([_count(made.rows - live, "message", "never seen live")] if made.rows > live else []),
+        *(f"{location} is an {FOREIGN}" for location in foreign[:MAX_FOREIGN]),
+    ]
     return made
 
 
@@ -124,7 +136,7 @@ def _wrong(made: RunReport, absent: int, *, has_ended: bool, is_open: bool) -> l
         words
         for words, holds in (
             ("no final status", not has_ended),
-            ("no artifacts", not made.artifacts and not absent),
+            (NO_ARTIFACTS, made.has_no_artifacts),
             (_count(absent, "artifact", "missing"), absent),
             (_count(len(made.damaged), "artifact", "not to be read to the end"), made.damaged),
             (_count(made.interrupted, "call", "never answered"), made.interrupted),

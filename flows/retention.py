@@ -36,11 +36,13 @@ class Pruned(Struct):
     """How much was deleted.
 
     Attributes:
+        deeds: rows of the audit log.
         longest: seconds that the longest transaction took.
     """
 
     messages: int = 0
     dead_letters: int = 0
+    deeds: int = 0
     longest: float = 0.0
 
 
@@ -64,7 +66,9 @@ class Pace:
         return seconds
 
 
-def prunable(conninfo: str, before: datetime, *, from_start: bool = False) -> Pruned:
+def prunable(
+    conninfo: str, before: datetime, *, deeds_before: datetime | None = None, from_start: bool = False
+) -> Pruned:
     """Return what `prune` would delete; reads that much and no more."""
     pace = Pace(COUNTED)
     with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -73,8 +77,9 @@ def prunable(conninfo: str, before: datetime, *, from_start: bool = False) -> Pr
             for channel in (CHANNEL_RUN, CHANNEL_GENERAL)
             for found, _ in _walk(connection, "prunable_messages", channel, before, pace, from_start)
         )
-        row = connection.execute(sql.query("prunable_letters"), {"before": before}).fetchone()
-    return Pruned(messages, row[0] if row else 0)
+        letters = connection.execute(sql.query("prunable_letters"), {"before": before}).fetchone()
+        deeds = connection.execute(sql.query("prunable_deeds"), {"before": deeds_before}).fetchone()
+    return Pruned(messages, letters[0] if letters else 0, deeds[0] if deeds else 0)
 
 
 def prune(
@@ -84,6 +89,7 @@ def prune(
     rest: float = REST,
     note: Callable[[Pruned], None] = lambda _: None,
     *,
+    deeds_before: datetime | None = None,
     from_start: bool = False,
 ) -> Pruned:
     """Delete messages and dead letters that were stored before a time; a run's row stays and counts what is gone.
@@ -100,6 +106,7 @@ def prune(
         batch: rows a transaction at most; fewer where they take long.
         rest: how long it rests after each transaction, in times of what that took.
         note: told the sums after each.
+        deeds_before: what the audit log says of an earlier time goes; by default nothing of it does.
         from_start: look at all messages from the first on, as after a restore of old ones.
     """
     pruned = Pruned()
@@ -110,9 +117,13 @@ def prune(
             for gone, took in _walk(connection, "prune_messages", channel, before, Pace(batch), from_start):
                 pruned.messages += gone
                 _note(pruned, took, rest, note)
-        for gone, took in _letters(connection, before, Pace(batch)):
+        for gone, took in _by_time(connection, "prune_letters", before, Pace(batch)):
             pruned.dead_letters += gone
             _note(pruned, took, rest, note)
+        if deeds_before is not None:
+            for gone, took in _by_time(connection, "prune_deeds", deeds_before, Pace(batch)):
+                pruned.deeds += gone
+                _note(pruned, took, rest, note)
     return pruned
 
 
@@ -139,9 +150,9 @@ def _walk(
         yield found, pace.took(time.monotonic() - began)
 
 
-def _letters(connection: Connection, before: datetime, pace: Pace) -> Iterator[tuple[int, float]]:
+def _by_time(connection: Connection, query: str, before: datetime, pace: Pace) -> Iterator[tuple[int, float]]:
     gone = 1
     while gone:
         began = time.monotonic()
-        gone = connection.execute(sql.query("prune_letters"), {"before": before, "batch": pace.rows}).rowcount
+        gone = connection.execute(sql.query(query), {"before": before, "batch": pace.rows}).rowcount
         yield gone, pace.took(time.monotonic() - began)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from flows.message import CHANNEL_RUN, Message
 
-State = Literal["running", "succeeded", "failed"]
+State = Literal["running", "unknown", "succeeded", "failed"]
 
 LAST_CONTENT_CHARS = 400
 # Of more, the first by text are kept: a row is written with each batch, and must not grow with whoever invents names.
@@ -35,13 +35,15 @@ _STATES: dict[str, State] = {
         ("failed", "failure", "error", "errored", "cancelled", "canceled", "aborted", "timed_out", "run-failed"),
         "failed",
     ),
+    # It is over, and who says so doesn't know how it ended.
+    "unknown": "unknown",
 }
 _LONGEST_WORD = max(map(len, _STATES))
 _SPACE = " \t\n\r\f\v"
 # Kinds that speak of a run's state; `status` messages about a turn or an item don't.
 _STATE_KINDS = frozenset({"status", "run-started", "run-finished", "run-completed", "run-failed"})
-# At the same moment an end outweighs a beginning.
-_RANK: dict[State, int] = {"running": 0, "succeeded": 1, "failed": 2}
+# At the same moment an end outweighs a beginning, and one that is known another.
+_RANK: dict[State, int] = {"running": 0, "unknown": 1, "succeeded": 2, "failed": 3}
 _NO_CODE = (None, 0, "0")
 # The same for rebuild_runs.sql.
 STATE_WORDS: dict[str, list[str]] = {
@@ -175,6 +177,13 @@ def _words(message: Message) -> tuple[str, str]:
 def state_said(message: Message) -> State | None:
     """Return the state of the run that a message tells of, None where it tells of none."""
     return _state_word(message)[1]
+
+
+def telling(kind: str, attrs: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what of a message's attrs its run's state depends on; None where the message tells of none."""
+    if kind not in _STATE_KINDS or "event_type" in attrs:
+        return None
+    return {name: attrs[name] for name in ("status", "exit_code") if name in attrs}
 
 
 def _state_word(message: Message) -> tuple[str, State | None]:

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Meta
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+# More than any disk has.
+Size = Annotated[int, Meta(ge=1, le=2**50)]
 # As long a time as dates can be reckoned with, in whatever unit.
 Span = Annotated[int, Meta(ge=1, le=100_000)]
 Heartbeat = Annotated[int, Meta(ge=1, le=15)]
@@ -73,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         setting("Publisher: where it keeps what NATS has not taken yet; by default a temporary folder."),
     ] = None
     agent_comms_spool_bytes: Annotated[
-        Count, setting("Publisher: how much it keeps for NATS at most, in bytes; what is beyond is left to backfill.")
+        Size, setting("Publisher: how much it keeps for NATS at most, in bytes; what is beyond is left to backfill.")
     ] = 67_108_864
     agent_comms_host: Annotated[str, setting("Web: the address to listen on.")] = "127.0.0.1"
     agent_comms_port: Annotated[Port, setting("Web: the port to listen on.")] = 8080
@@ -107,8 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_hosts: Annotated[
         str,
         setting(
-            "Web: the host names that it answers to, separated by commas; by default any, with AGENT_COMMS_AUTH `none`"
-            " loopback's and names without a dot."
+            "Web: the host names that it answers to, without ports, separated by commas; by default any, with"
+            " AGENT_COMMS_AUTH `none` loopback's and names without a dot."
         ),
     ] = ""
     agent_comms_posts_per_minute: Annotated[
@@ -125,7 +127,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     agent_comms_max_message_bytes: Annotated[
-        Count, setting("Flow: a larger message becomes a dead letter, in bytes.")
+        Size, setting("Flow: a larger message becomes a dead letter, in bytes.")
     ] = 1_048_576
     agent_comms_max_tries: Annotated[
         Count,
@@ -137,7 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent_comms_artifacts: Annotated[
         str | None, setting("Backfill: where finished runs leave their artifacts: a folder, or `s3://bucket/prefix`.")
     ] = None
-    agent_comms_artifact_bytes: Annotated[Count, setting("Backfill: how much an artifact may unpack to, in bytes.")] = (
+    agent_comms_artifact_bytes: Annotated[Size, setting("Backfill: how much an artifact may unpack to, in bytes.")] = (
         8_589_934_592
     )
     agent_comms_url: Annotated[
@@ -147,6 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     agent_comms_retention_days: Annotated[Span, setting("Prune: how long messages are kept, in days.")] = 90
+    agent_comms_audit_days: Annotated[Span, setting("Prune: how long the audit log says who did what, in days.")] = 400
     agent_comms_stale_minutes: Annotated[
         Span, setting("Web: a running run that has been silent for so long is shown as stale, in minutes.")
     ] = 15

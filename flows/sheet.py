@@ -4,6 +4,10 @@ import msgspec
 from msgspec import Struct
 
 from flows.artifact import Artifact
+from flows.draft import Draft
+
+# Why there is no message in an archive whose name tells nothing: its files' names tell nothing, either.
+FOREIGN = "archive without events or an agent's log"
 
 
 class Part(Struct, frozen=True):
@@ -56,8 +60,7 @@ class Sheet(Struct, tag="sheet"):
         part: the artifact's place in its task.
         file: which of the artifact's files it is, from 0.
         keys: of each message, by which it is known whether it is stored.
-        kinds: of each message; none where the run is skimmed.
-        claims: of each message, as a payload without a time; none where the run is skimmed.
+        drafts: of each message; null where the table doesn't take it.
         told: when a message was said by its own word, by its place; microseconds since the Unix epoch.
         threads: where on the sheet a thread begins, and when by its id, in the same measure.
         lines: how many were read for it.
@@ -69,13 +72,41 @@ class Sheet(Struct, tag="sheet"):
     part: int
     file: int
     keys: list[str]
-    kinds: list[str]
-    claims: list[bytes]
+    drafts: list[Draft | None]
     told: dict[int, int]
     threads: dict[int, int | None]
     lines: int
     share: float
     is_last: bool
+
+    @property
+    def rows(self) -> int:
+        """How many messages are on it."""
+        return len(self.keys)
+
+
+class Skimmed(Struct, tag="skimmed"):
+    """Some messages of one file of which only the keys are told.
+
+    Attributes:
+        part: the artifact's place in its task.
+        keys: separated by commas: one text is handed on and taken apart in less time than many.
+        rows: how many they are.
+        lines: how many were read for them.
+        share: how much of the artifact has been read with them, from 0 to 1.
+    """
+
+    run: int
+    part: int
+    keys: str
+    rows: int
+    lines: int
+    share: float = 1.0
+
+    @classmethod
+    def of(cls, run: int, part: int, keys: list[str], lines: int) -> "Skimmed":
+        """Return what is told of some messages by their keys."""
+        return cls(run, part, ",".join(keys), len(keys), lines)
 
 
 class Turn(Struct):
@@ -126,7 +157,7 @@ class Over(Struct, tag="over"):
     run: int
 
 
-Found = Begun | Sheet | Read | Over
+Found = Begun | Sheet | Skimmed | Read | Over
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Found).decode

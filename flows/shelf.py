@@ -18,14 +18,14 @@ from connectors.store import Store
 from flows import account
 from flows.completion import complete
 from flows.courtesy import Courtesy
-from flows.dedupe import Duplicate
+from flows.duplicate import Duplicate
 from flows.patience import insist
 from flows.recovered import Recovered
 from flows.recovery import Recovery, Tally, in_order, now
 from flows.redact import Redactor
 from flows.report import RunReport, Tokens
 from flows.sheet import Over
-from flows.storage import Ready, messages, ready
+from flows.storage import Ready, messages
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,7 +64,6 @@ class Shelf:
         self._done = done
         self._patience = patience
         self._dry_run = dry_run
-        self._origins: dict[str, Recovered] = {}
         destination = messages(conninfo, redactor)
         self._roll_up = destination.within
         self._store: Store[Ready | Duplicate] = Store(replace(destination, within=self._add_with_account))
@@ -87,7 +86,7 @@ class Shelf:
         for step in steps:
             if isinstance(step, Recovered):
                 self._waiting.append(step)
-                self._waiting_bytes += step.message.size
+                self._waiting_bytes += step.size
                 if len(self._waiting) >= self._courtesy.rows or self._waiting_bytes >= self._courtesy.bytes:
                     self._hand_over()
             else:
@@ -122,8 +121,8 @@ class Shelf:
 
     def _write(self, batch: Sequence[Recovered], over: Sequence[Recovery]) -> None:
         if self._dry_run:
-            for each in batch:
-                self._tally(each).inserted += 1
+            for place, number in _count(batch).items():
+                self._tally(*place).inserted += number
         elif batch:
             self._store_batch(batch)
         if over:
@@ -147,38 +146,35 @@ class Shelf:
 
     def _store_some(self, batch: Sequence[Recovered]) -> int:
         """Return how many of a batch were stored."""
-        self._origins = {each.message.dedupe_key: each for each in batch}
-        written = self._insist(lambda: self._store.store([each.ready or ready(each.message) for each in batch]))
-        for item in written.new:
-            if origin := self._take_origin(item):
-                self._tally(origin).inserted += 1
-        for refused in (*written.rejected, *(failure.item for failure in written.failed)):
-            if origin := self._take_origin(refused):
-                self._tally(origin).refused += 1
+        written = self._insist(lambda: self._store.store(batch))
+        refused = [*written.rejected, *(failure.item for failure in written.failed)]
+        for place, number in _count(batch).items():
+            # Whoever has stored the others has done so since they were looked for.
+            self._tally(*place).stored += number
+        for place, number in _count(written.new).items():
+            tally = self._tally(*place)
+            tally.inserted += number
+            tally.stored -= number
+        for place, number in _count(refused).items():
+            tally = self._tally(*place)
+            tally.refused += number
+            tally.stored -= number
         for failure in written.failed:
             log.warning(
                 "a message can't be stored: %s",
                 failure.why,
                 extra={"todo": "see the run's page for how many; Postgres' words tell what is wrong with it"},
             )
-        # Whoever has stored the others has done so since they were looked for.
-        for origin in self._origins.values():
-            self._tally(origin).stored += 1
         return len(written.new)
-
-    def _take_origin(self, item: Ready | Duplicate) -> Recovered | None:
-        return self._origins.pop(item.message.dedupe_key, None) if isinstance(item, Ready) else None
 
     def _add_with_account(self, cursor: Cursor[Any], new: Sequence[Ready | Duplicate]) -> None:
         if self._roll_up is not None:
             self._roll_up(cursor, new)
-        known = (self._origins.get(item.message.dedupe_key) for item in new if isinstance(item, Ready))
-        counts = Counter((origin.run, origin.part) for origin in known if origin)
-        lines = [self._runs[run].line(part, number) for (run, part), number in counts.items()]
+        lines = [self._runs[run].line(part, number) for (run, part), number in _count(new).items()]
         account.add_inserted(cursor, lines)
 
-    def _tally(self, origin: Recovered) -> Tally:
-        return self._runs[origin.run].tallies[origin.part]
+    def _tally(self, run: int, part: int) -> Tally:
+        return self._runs[run].tallies[part]
 
     def _settle(self, over: Sequence[Recovery]) -> None:
         """Write down how runs stand all of whose messages are written."""
@@ -190,14 +186,18 @@ class Shelf:
 
     def _write_down(self, concluded: Sequence[tuple[Recovery, RunReport, Tokens]]) -> None:
         connection = self._open()
+        keys = [run.key for run, _, _ in concluded]
+        noted = [
+            {"workflow_namespace": namespace, "workflow_uid": uid, "report": report, "tokens": tokens}
+            for (namespace, uid), (_, report, tokens) in zip(keys, concluded, strict=True)
+        ]
         with connection.transaction(), connection.pipeline():
-            for run, report, tokens in concluded:
-                namespace, uid = run.key
+            for run, _, _ in concluded:
                 if run.run.completion is not None and run.is_to_be_completed:
                     complete(connection, run.run.completion)
-                noted = {"report": _json(report), "tokens": _json(tokens)}
-                connection.execute(sql.query("note_backfill"), {"namespace": namespace, "uid": uid, **noted})
-                connection.execute(sql.query("notify_run"), {"namespace": namespace, "uid": uid})
+            connection.execute(sql.query("note_backfills"), {"runs": _json(noted)})
+            changed = {"namespaces": [key[0] for key in keys], "uids": [key[1] for key in keys]}
+            connection.execute(sql.query("notify_runs"), changed)
             account.settle(connection, [line for run, _, _ in concluded for line in run.lines()])
 
     def _insist(self, action: Callable[[], T]) -> T:
@@ -219,6 +219,11 @@ class Shelf:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _count(items: Sequence[Ready | Duplicate]) -> Counter[tuple[int, int]]:
+    """Return how many come from each artifact of each run."""
+    return Counter([(item.run, item.part) for item in items if isinstance(item, Recovered)])
 
 
 def _json(value: Any) -> str:

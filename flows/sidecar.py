@@ -1,55 +1,30 @@
 """Turns what an agent writes into messages, live: files and pipes, line by line, into an outbox."""
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
-from connectors.lines import Line, LineCutter
+from connectors.lines import Line, Loss
 from connectors.outbox import Outbox
-from connectors.pipe import Chunk, PipeReader
+from connectors.pipe import PipeReader
 from connectors.puback import PublishError
 from connectors.spool import Parcel
 from connectors.tail import FollowedFile
-from flows.codex import FileKind, Reader, State, artifact_name
+from flows.codex import FileKind, State
+from flows.ending import Ending
 from flows.ledger import Desk, Ledger, Mark
+from flows.origin import FileOrigin, Origin, PipeKind, PipeOrigin
 from flows.payload import PayloadError, Speaker, compose
 from flows.spelling import Claim
 
 # What the shared room hears of a run, beside its beginning and its end.
 GENERAL_KINDS = frozenset({"error"})
 _TIMESTAMP_SOURCE = "publisher"
-# Lines of a pipe are of Codex or a plain log; the first one that is not blank tells.
-PipeKind = FileKind | Literal["auto"]
-
-
-class Ending(Struct, frozen=True):
-    """How a run ended.
-
-    Attributes:
-        exit_code: where it is known.
-        problem: why it is taken for failed, where no exit code says so.
-    """
-
-    exit_code: int | None = None
-    problem: str = ""
-
-    @property
-    def status(self) -> str:
-        """Return the word for it."""
-        return "failed" if self.exit_code or self.problem else "succeeded"
-
-    @property
-    def words(self) -> str:
-        """Return the words for it."""
-        if self.exit_code:
-            return f"failed (exit code {self.exit_code})"
-        return f"failed: {self.problem}" if self.problem else "succeeded"
 
 
 class Report(Struct, frozen=True):
@@ -61,6 +36,7 @@ class Report(Struct, frozen=True):
         waiting: of those, the lines that are in the spool.
         gaps: of those, which of which file are in no spool.
         skipped: lines of Codex's files that are none of its events.
+        absent: files that were never there, each with its kind.
     """
 
     published: int
@@ -68,6 +44,7 @@ class Report(Struct, frozen=True):
     waiting: int
     gaps: dict[str, list[tuple[int, int]]]
     skipped: int
+    absent: list[tuple[FileKind, str]]
 
 
 class Clock:
@@ -80,62 +57,6 @@ class Clock:
         """Return this moment as a payload's `timestamp`; later than any that was returned before."""
         self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
         return self._last.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-class _Source:
-    """Something with lines.
-
-    Attributes:
-        origin: what its lines are called by.
-        path: absolute; empty where nobody can read it again.
-    """
-
-    def __init__(self, kind: PipeKind, artifact: str, path: str, budget: int) -> None:
-        self.kind = kind
-        self.origin = artifact
-        self.path = path
-        self._budget = budget
-        self.reader: Reader | None = None
-        self.begin(State())
-
-    def begin(self, state: State) -> None:
-        """Read on as after other lines."""
-        if self.kind != "auto":
-            self.reader = Reader(self.kind, "live", self.origin, budget=self._budget, state=state)
-
-    def decide(self, data: bytes) -> Reader:
-        """Return the reader, which a line that is not blank may have to choose."""
-        if self.reader is None:
-            if not data.strip():
-                return Reader("log", "live", self.origin)
-            self.kind = "codex-events" if _is_event(data) else "log"
-            self.begin(State())
-        return self.reader or Reader("log", "live", self.origin)
-
-
-class _File(_Source):
-    def __init__(self, file: FollowedFile, kind: FileKind, budget: int) -> None:
-        super().__init__(kind, artifact_name(str(file.path)), str(file.path), budget)
-        self.file = file
-        self.life = file.life
-
-    @property
-    def key(self) -> str:
-        return f"{self.kind}:{self.path}"
-
-
-class _Pipe(_Source):
-    def __init__(self, pipe: PipeReader, kind: PipeKind, name: str, budget: int, session: str) -> None:
-        self._session = session
-        super().__init__(kind, name, "", budget)
-        self.pipe = pipe
-        self.cutter = LineCutter()
-
-    def begin(self, state: State) -> None:
-        if self.kind == "log":
-            # Nobody reads it again: what two of them say at the same place is not the same.
-            state.thread = self._session
-        super().begin(state)
 
 
 class Sidecar:
@@ -177,11 +98,13 @@ class Sidecar:
         self._attrs = dict(attrs or {})
         self._say = say
         self._clock = Clock()
-        self._files: list[_File] = []
-        self._pipes: list[_Pipe] = []
+        self._files: list[FileOrigin] = []
+        self._pipes: list[PipeOrigin] = []
         self._told: set[str] = set()
         # Whose lines find no room just now.
         self._full: set[str] = set()
+        # Files stay where they were read to.
+        self._is_abandoned = False
         # What the stream refuses is noted on the connection's thread.
         self._lock = threading.Lock()
 
@@ -189,14 +112,14 @@ class Sidecar:
         """Follow a file from where an earlier publisher left off."""
         path = path.absolute()
         mark = self.ledger.marks.get(f"{kind}:{path}")
-        file = _File(FollowedFile(path, mark.position if mark else None), kind, self._budget)
+        file = FileOrigin(FollowedFile(path, mark.position if mark else None), kind, self._budget)
         if mark:
             file.begin(mark.state)
         self._files.append(file)
 
     def listen(self, pipe: PipeReader, kind: PipeKind, name: str) -> None:
         """Take the lines of a pipe."""
-        self._pipes.append(_Pipe(pipe, kind, name, self._budget, self.ledger.session))
+        self._pipes.append(PipeOrigin(pipe, kind, name, self._budget, self.ledger.session))
 
     @property
     def paths(self) -> list[Path]:
@@ -237,13 +160,14 @@ class Sidecar:
         """Take what is there to be read; returns whether something was. Never waits."""
         return any([*map(self._poll_file, self._files), *map(self._poll_pipe, self._pipes)])
 
-    def _poll_file(self, source: _File) -> bool:
+    def _poll_file(self, source: FileOrigin) -> bool:
         if self.outbox.has_enough:
             # The file keeps the rest, and NATS is busy with what it has got.
             return True
         try:
             lines = source.file.read()
         except OSError as error:
+            source.is_unreadable = True
             self.say_once(f"{source.path}: {error.strerror or error}")
             return False
         if lines and source.file.life != source.life:
@@ -252,19 +176,21 @@ class Sidecar:
         self._take(source, lines)
         return bool(lines)
 
-    def _poll_pipe(self, source: _Pipe) -> bool:
+    def _poll_pipe(self, source: PipeOrigin) -> bool:
         chunks = source.pipe.take()
         for chunk in chunks:
-            if chunk.kept:
-                self._take(source, source.cutter.feed(chunk.data))
-                continue
-            self._lose(source, chunk)
+            if isinstance(chunk, bytes):
+                self._take(source, source.cutter.feed(chunk))
+            else:
+                self._lose(source, chunk)
         return bool(chunks)
 
-    def _lose(self, source: _Pipe, chunk: Chunk) -> None:
+    def _lose(self, source: PipeOrigin, loss: Loss) -> None:
         first = source.cutter.number + 1
-        for number in range(first, first + source.cutter.lose(chunk.data)):
-            self._leave(source.origin, number, counts=True)
+        source.cutter.lose(loss)
+        if loss.lines:
+            with self._lock:
+                self.ledger.leave(source.origin, first, source.cutter.number)
 
     def end(self) -> None:
         """Take the last lines, though nothing ends them, once nothing more is written.
@@ -279,16 +205,17 @@ class Sidecar:
     def abandon(self) -> None:
         """Count what there was no time for; files stay where they were read to, for the next publisher."""
         self._note_positions()
-        files, self._files = self._files, []
-        for file in files:
+        self._is_abandoned = True
+        for file in self._files:
             with suppress(OSError):
                 while lines := file.file.read():
                     for line in lines:
                         self._leave(file.origin, line.number, counts=bool(line.data.strip()))
         for pipe in self._pipes:
+            pipe.pipe.stop()
             while chunks := pipe.pipe.take():
                 for chunk in chunks:
-                    self._lose(pipe, chunk)
+                    self._lose(pipe, Loss.of(chunk) if isinstance(chunk, bytes) else chunk)
 
     def guess(self) -> Ending:
         """Return how the run ended as far as the files tell."""
@@ -297,9 +224,9 @@ class Sidecar:
             return Ending(problem="the last turn failed")
         if "running" in outcomes:
             return Ending(problem="it ended in the middle of a turn")
-        return Ending()
+        return Ending(is_good="completed" in outcomes)
 
-    def _take(self, source: _Source, lines: list[Line]) -> None:
+    def _take(self, source: Origin, lines: list[Line]) -> None:
         for line in lines:
             if line.lost:
                 self._leave(source.origin, line.number, counts=True)
@@ -309,7 +236,7 @@ class Sidecar:
             for place, claim in enumerate(claims):
                 self._publish(source, claim, line.number, counts=place == len(claims) - 1)
 
-    def _publish(self, source: _Source, claim: Claim, number: int, *, counts: bool) -> None:
+    def _publish(self, source: Origin, claim: Claim, number: int, *, counts: bool) -> None:
         attrs = claim.attrs or {}
         if claim.timestamp is None or "synthetic" in attrs:
             claim.timestamp = self._clock.now()
@@ -356,6 +283,16 @@ class Sidecar:
         self.say_once(str(error))
         self._leave(parcel.origin, parcel.line, counts=parcel.counts)
 
+    def miss(self, origin: str, first: int, last: int) -> None:
+        """Note lines that waited in the spool, and can't be read there any more."""
+        with self._lock:
+            if origin:
+                self.ledger.leave(origin, first, last)
+            else:
+                self.ledger.left += last - first + 1
+        of = f"lines {first}-{last} of {origin}" if origin else f"{last - first + 1} messages"
+        self.say_once(f"what the spool kept is damaged: {of} can't be read there any more, and are left to backfill")
+
     def say_once(self, text: str) -> None:
         """Tell something that nobody was told yet."""
         if text not in self._told and len(self._told) < 100:
@@ -377,6 +314,8 @@ class Sidecar:
         self.outbox.checkpoint()
 
     def _note_positions(self) -> None:
+        if self._is_abandoned:
+            return
         for source in self._files:
             if (position := source.file.position) is not None and source.reader is not None:
                 self.ledger.marks[source.key] = Mark(position, source.reader.state)
@@ -391,13 +330,5 @@ class Sidecar:
             waiting=waiting,
             gaps={origin: [(gap.first, gap.last) for gap in gaps] for origin, gaps in self.ledger.gaps.items()},
             skipped=sum(sum(reader.state.skipped.values()) for reader in readers),
+            absent=[(each.file_kind, each.path) for each in self._files if each.is_absent],
         )
-
-
-def _is_event(data: bytes) -> bool:
-    """Say whether a first line is one of Codex."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and bool({"type", "msg", "prompt", "model"} & value.keys())

@@ -6,13 +6,14 @@ else goes by way of a dict, slower and more tolerant.
 
 import json
 import math
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from flows.dead_letter import Reason, UnfitError
-from flows.text import MAX_DEPTH, TooDeepError, storable_json
+from flows.text import MAX_DEPTH, REPLACEMENT, TooDeepError, storable_json
 
 
 class Claim(Struct, forbid_unknown_fields=True, gc=False):
@@ -64,6 +65,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "error": ("error",),
 }
 TOOL_SPELLINGS = ("tool", "tool_call", "toolCall")
+# Of a tool's fields, those that have another spelling.
+TOOL_FIELDS = {"exitCode": "exit_code", "durationMs": "duration_ms"}
 ATTRS_SPELLINGS = ("attrs", "attributes", "meta")
 # What runtimes send beside the message, and the name it gets in attrs.
 ASIDES = {
@@ -103,6 +106,8 @@ def read(data: bytes) -> Claim:
             pass
         else:
             attrs, tool = claim.attrs, claim.tool
+            if tool and not TOOL_FIELDS.keys().isdisjoint(tool):
+                claim.tool = tool = _spelled_alike(tool)
             if (attrs is None or _is_flat(attrs)) and (tool is None or _is_flat(tool)):
                 return claim
             if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
@@ -135,13 +140,23 @@ def read_tolerantly(data: bytes) -> Claim:
     if extra := {name: value for name, value in fields.items() if name not in _KNOWN}:
         attrs["extra"] = extra
     claim.attrs = attrs or None
+    if claim.message_id and REPLACEMENT in claim.message_id:
+        claim.message_id = _told_apart(claim.message_id, data)
     return claim
+
+
+def _told_apart(message_id: str, data: bytes) -> str:
+    """Return an id that tells what was replaced in it: two that differ in nothing else are two messages."""
+    said = _loaded(data.decode("utf-8-sig", "surrogateescape"))
+    exact = _first_text(_unwrap(said), SPELLINGS["message_id"], prose=False) if isinstance(said, dict) else None
+    if exact is None or exact == message_id:
+        return message_id
+    return f"{message_id}~{blake2b(exact.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
 
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8-sig", "replace"), parse_int=_int, parse_float=_float, parse_constant=str)
-        value = storable_json(value)
+        value = storable_json(_loaded(data.decode("utf-8-sig", "replace")))
     except (RecursionError, TooDeepError):
         raise UnfitError(Reason.TOO_DEEP, f"The payload is nested more than {MAX_DEPTH} levels.") from None
     except ValueError as error:
@@ -150,6 +165,10 @@ def _parse(data: bytes) -> dict[str, Any]:
         kind = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(value), "a number")
         raise UnfitError(Reason.NOT_AN_OBJECT, f"The payload is {kind}, not a JSON object.")
     return value
+
+
+def _loaded(text: str) -> Any:
+    return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=str)
 
 
 def _int(digits: str) -> int | str:
@@ -194,10 +213,17 @@ def _tool(fields: dict[str, Any]) -> dict[str, Any] | None:
     for spelling in TOOL_SPELLINGS:
         value = fields.get(spelling)
         if isinstance(value, dict) and value:
-            return value
+            return _spelled_alike(value)
         if isinstance(value, str) and value.strip():
             return {"name": value}
     return None
+
+
+def _spelled_alike(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of a tool with its fields by their own names; one that is there by that keeps its value."""
+    renamed = {other: name for other, name in TOOL_FIELDS.items() if other in tool and tool.get(name) is None}
+    kept = {name: value for name, value in tool.items() if name not in renamed.values()}
+    return {renamed.get(name, name): value for name, value in kept.items()}
 
 
 def _attrs(fields: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from psycopg import Cursor
 import sql
 from connectors import binary
 from connectors.copy import CopyTable, Row
+from connectors.delivery import JetStreamMessage
 from connectors.postgres import Acks, PostgresSink
 from connectors.store import Destination, Written
 from flows.dead_letter import DeadLetter, Reason, UnfitError
-from flows.dedupe import Duplicate
+from flows.duplicate import Duplicate
 from flows.identity import row_id
 from flows.message import CHANNEL_RUN, DEFAULT_NAMESPACE, Message
 from flows.normalize import UNKNOWN_AGENT, dead_letter
@@ -105,6 +106,11 @@ class Ready(Struct, frozen=True, gc=False):
     reply: str
     size: int
 
+    @property
+    def origin(self) -> JetStreamMessage | None:
+        """What is kept of it where Postgres refuses it."""
+        return self.message.origin
+
 
 def messages(conninfo: str, redactor: Redactor) -> Destination[Ready | Duplicate]:
     """Return where messages are stored, with their runs and the signal to live readers.
@@ -113,7 +119,7 @@ def messages(conninfo: str, redactor: Redactor) -> Destination[Ready | Duplicate
     """
 
     def keep_refused(cursor: Cursor[Any], item: Ready | Duplicate, why: str) -> None:
-        if not isinstance(item, Ready) or (origin := item.message.origin) is None:
+        if not isinstance(item, Ready) or (origin := item.origin) is None:
             message = f"a message without its bytes can't be kept: {why}"
             raise LookupError(message)
         letter = redactor.letter(dead_letter(origin, UnfitError(Reason.REFUSED_BY_POSTGRES, why)))
@@ -148,9 +154,11 @@ def messages_sink(
     redactor: Redactor,
     done: Callable[[Written[Ready | Duplicate]], None],
     failed: Callable[[Exception], None],
+    unanswered: Callable[[], None],
     max_tries: int,
+    ending: Callable[[], bool],
 ) -> PostgresSink[Ready | Duplicate]:
-    """Return the sink that stores messages and acks them."""
+    """Return the sink that stores messages and acks them; `ending` says whether the dataflow is to end."""
     return PostgresSink(
         destination=messages(conninfo, redactor),
         reply=attrgetter("reply"),
@@ -158,14 +166,21 @@ def messages_sink(
         acks=acks,
         done=done,
         failed=failed,
+        unanswered=unanswered,
         max_tries=max_tries,
+        ending=ending,
     )
 
 
 def dead_letters_sink(
-    conninfo: str, acks: Acks, done: Callable[[Written[DeadLetter]], None], failed: Callable[[Exception], None]
+    conninfo: str,
+    acks: Acks,
+    done: Callable[[Written[DeadLetter]], None],
+    failed: Callable[[Exception], None],
+    unanswered: Callable[[], None],
+    ending: Callable[[], bool],
 ) -> PostgresSink[DeadLetter]:
-    """Return the sink that stores dead letters and acks them."""
+    """Return the sink that stores dead letters and acks them; `ending` as in `messages_sink`."""
     return PostgresSink(
         destination=Destination(conninfo=conninfo, table=DEAD_LETTERS, row=letter_row, sample=SAMPLE_LETTER),
         reply=attrgetter("reply"),
@@ -173,6 +188,8 @@ def dead_letters_sink(
         acks=acks,
         done=done,
         failed=failed,
+        unanswered=unanswered,
+        ending=ending,
     )
 
 
@@ -191,25 +208,38 @@ def _row(item: Ready | Duplicate) -> Row | None:
 
 def message_row(item: Message) -> Row:
     """Return a message's row."""
-    key = item.dedupe_key
+    names = names_field(
+        item.workflow_uid,
+        item.workflow_name,
+        item.workflow_namespace,
+        item.run_id,
+        item.step_id,
+        item.agent_id,
+        item.role,
+        item.kind,
+        item.channel,
+        item.stage,
+    )
     microseconds = binary.microseconds_of(item.timestamp)
+    return row_of(item.dedupe_key, microseconds, names, item.content.encode(), _encode(item.attrs))
+
+
+def row_of(key: str, microseconds: int, names: bytes, content: bytes, attrs: bytes) -> Row:
+    """Return the row of a message.
+
+    Args:
+        key: the message's.
+        microseconds: its time, since Postgres' epoch.
+        names: `names_field` of it.
+        content: as UTF-8.
+        attrs: a JSON object.
+    """
     # As `connectors.binary` writes fields, with fewer calls: every message passes here.
-    content, attrs, encoded_key = item.content.encode(), _encode(item.attrs), key.encode()
+    encoded_key = key.encode()
     fields = (
         _UUID_LENGTH,
         row_id(key, microseconds // 1000 + _EPOCH_MS),
-        _names(
-            item.workflow_uid,
-            item.workflow_name,
-            item.workflow_namespace,
-            item.run_id,
-            item.step_id,
-            item.agent_id,
-            item.role,
-            item.kind,
-            item.channel,
-            item.stage,
-        ),
+        names,
         _time_and_length(8, microseconds, len(content)),
         content,
         _jsonb_head(len(attrs) + 1, 1),
@@ -222,7 +252,8 @@ def message_row(item: Message) -> Row:
 
 # What one agent says in one run differs in little else than the content.
 @lru_cache(maxsize=16_384)
-def _names(*names: str | None) -> bytes:
+def names_field(*names: str | None) -> bytes:
+    """Return the fields between a row's id and its time, from the uid to the stage."""
     return b"".join(map(binary.text, names))
 
 

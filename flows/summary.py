@@ -7,16 +7,22 @@ from msgspec import Struct
 from flows.recovery import Recovery
 from flows.report import RunReport
 
-# So many runs with something wrong are named.
+# So many runs with something wrong are named, and so many artifacts of each.
 MAX_NAMED = 1_000
+MAX_TROUBLES = 5
 
 
 class Wrong(Struct, frozen=True):
-    """A run that is not complete, or was not treated, and why."""
+    """A run that is not complete, or was not treated, and why.
+
+    Attributes:
+        troubles: a line on each artifact that can't be had, or not be read to its end; some of them.
+    """
 
     workflow_namespace: str
     workflow_uid: str
     why: list[str]
+    troubles: list[str] = []
 
 
 class Summary(Struct):
@@ -25,6 +31,7 @@ class Summary(Struct):
     Attributes:
         runs: that were treated.
         unchanged: runs of which nothing has changed since.
+        lacking: of these, the ones with something that can't be read or stored, as is known of them.
         gone: runs that were left alone, since messages of them are past the retention.
         recovered: runs of which something was missing.
         absent: artifacts that can't be had.
@@ -34,6 +41,7 @@ class Summary(Struct):
 
     runs: int = 0
     unchanged: int = 0
+    lacking: int = 0
     gone: int = 0
     complete: int = 0
     recovered: int = 0
@@ -55,20 +63,33 @@ class Summary(Struct):
             return
         if report.gone:
             self.gone += 1
+        elif run.is_unchanged:
+            self.lacking += 1
+            self._add_lacks(report)
         else:
             self._add(report)
         if not report.complete and len(self.wrong) < MAX_NAMED:
-            self.wrong.append(Wrong(*run.key, why=report.why))
+            troubles = [*report.absent.values(), *report.damaged.values()]
+            self.wrong.append(Wrong(*run.key, report.why, troubles[:MAX_TROUBLES]))
 
     def _add(self, report: RunReport) -> None:
         self.runs += 1
         self.complete += report.complete
         self.recovered += report.inserted > 0
-        self.absent += len(report.absent)
-        self.damaged += len(report.damaged)
-        for name in ("lines", "rows", "stored", "inserted", "refused", "interrupted"):
+        self._add_lacks(report)
+        for name in ("lines", "rows", "stored", "inserted", "interrupted"):
             setattr(self, name, getattr(self, name) + getattr(report, name))
         self.skipped = dict(Counter(self.skipped) + Counter(report.skipped))
+
+    def _add_lacks(self, report: RunReport) -> None:
+        self.absent += len(report.absent)
+        self.damaged += len(report.damaged)
+        self.refused += report.refused
+
+    @property
+    def unnamed(self) -> int:
+        """How many runs are not complete beside those that are kept in `wrong`."""
+        return self.runs - self.complete + self.lacking + self.gone - len(self.wrong)
 
     @property
     def is_whole(self) -> bool:

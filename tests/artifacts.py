@@ -6,7 +6,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ LOG = "implementation-agent-log"
 # As of 2027.
 DELIVERED = "$JS.ACK.agent-comms.jangar-agent-comms.1.1.1.1800000000000000000.0"
 REDACTOR = Redactor()
+# Of a run that nobody says otherwise of.
+BEGIN = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
+END = BEGIN + timedelta(minutes=10)
 NAMES = {EVENTS: "implementation-events.jsonl", LOG: ".codex-implementation-agent.log"}
 
 
@@ -41,7 +44,7 @@ def streams() -> dict[str, bytes]:
     """Files of Codex of every age; and, where CODEX_STREAMS names a folder, the real ones in it."""
     found = {}
     for path in sorted(GOLDEN.glob("*.yaml")):
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         found[path.stem] = "\n".join(entry["line"] for entry in written if "line" in entry).encode()
     for path in sorted(Path(os.environ["CODEX_STREAMS"]).glob("*.jsonl")) if "CODEX_STREAMS" in os.environ else []:
         found[path.stem] = path.read_bytes()
@@ -55,6 +58,12 @@ def text(lines: bytes | Iterable[str | bytes]) -> bytes:
     if isinstance(lines, bytes):
         return lines
     return b"\n".join(line.encode() if isinstance(line, str) else line for line in lines)
+
+
+def thread_at(time: datetime, number: int = 0) -> str:
+    """A thread's id, which tells when it began."""
+    milliseconds = round(time.timestamp() * 1000)
+    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7000-8000-{number:012x}"
 
 
 def tgz(name: str, data: bytes) -> bytes:
@@ -109,8 +118,8 @@ def completion(
     *,
     uid: str = "",
     phase: str = "Succeeded",
-    started: str = "2026-01-01T10:00:00Z",
-    finished: str = "2026-01-01T10:10:00Z",
+    started: str = BEGIN.isoformat(),
+    finished: str = END.isoformat(),
     **more: Any,
 ) -> dict[str, Any]:
     """What a controller says of a run that is complete."""

@@ -7,13 +7,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from connectors.loopback import HOST
+from tests.waiting import PATIENCE_S
 from tests.webserver import WebServer
 
 
 def ask(
     web: WebServer, path: str, method: str = "GET", headers: dict[str, str] | None = None, **query: Any
 ) -> tuple[HTTPResponse, bytes]:
-    with closing(HTTPConnection(HOST, web.port, timeout=10)) as connection:
+    with closing(HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
         connection.request(method, f"{path}?{urlencode(query)}" if query else path, headers=headers or {})
         response = connection.getresponse()
         return response, response.read()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
+
 from tests.artifacts import Stored
 from tests.ingestion import ROOT
 from tests.waiting import wait_until
@@ -32,9 +34,35 @@ def finish(database: str, root: Path | str, *more: str, **environ: str) -> "subp
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+_GATE = """
+    CREATE TABLE gate AS SELECT true AS is_shut;
+    CREATE TABLE passed (transaction xid8 PRIMARY KEY);
+    CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NOT EXISTS (SELECT FROM passed WHERE transaction = pg_current_xact_id()) THEN
+            WHILE EXISTS (SELECT FROM gate) AND EXISTS (SELECT FROM passed) LOOP PERFORM pg_sleep(0.02); END LOOP;
+            INSERT INTO passed VALUES (pg_current_xact_id());
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER gate BEFORE INSERT ON workflow_comms.agent_messages
+        FOR EACH STATEMENT EXECUTE FUNCTION wait_at_gate();
+"""
+
+
+def shut_gate(database: str) -> None:
+    """Let one transaction store messages, and no other one until the gate is opened."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(_GATE)
+
+
+def open_gate(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DELETE FROM gate")
+
+
 def kill_in_the_midst(process: "subprocess.Popen[str]", stored: Stored, rows: int) -> bool:
     """Kill it, once so many rows are stored; returns whether it was still at it."""
-    wait_until(lambda: stored.count() >= rows or process.poll() is not None, f"{rows} rows", patience=120)
+    wait_until(lambda: stored.count() >= rows or process.poll() is not None, f"{rows} rows")
     process.kill()
     process.communicate()
     return process.returncode != 0

@@ -15,6 +15,7 @@ import pytest
 from connectors.launch import launcher
 from connectors.loopback import HOST
 from connectors.server import Server
+from tests.waiting import PATIENCE_S
 
 BUCKET = "argo-workflows"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -55,7 +56,7 @@ class Store(Server):
             self._ask_for_keys_after("inf")
 
     def _ask_for_keys_after(self, requests: str) -> None:
-        with closing(HTTPConnection(HOST, self.port, timeout=10)) as connection:
+        with closing(HTTPConnection(HOST, self.port, timeout=PATIENCE_S)) as connection:
             connection.request("POST", "/moto-api/reset-auth", requests)
             assert connection.getresponse().status == 200
 

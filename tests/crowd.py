@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlencode, urlsplit
 
+from tests.waiting import PATIENCE_S
 from tests.watcher import EVENTS
 
 _EVENT = re.compile(rb'id: (\d+)\ndata: [^\n]*?"content":"(\d*)')
@@ -112,7 +113,7 @@ class Crowd:
             if member.ended:
                 self._selector.unregister(member.socket)
 
-    def read_until(self, condition: Callable[[], bool], patience: float = 60.0) -> bool:
+    def read_until(self, condition: Callable[[], bool], patience: float = PATIENCE_S) -> bool:
         """Read until a condition holds; return whether it came to hold within so many seconds."""
         end = time.monotonic() + patience
         while not condition():

@@ -18,8 +18,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from flows.rebuild import rebuild
+from tests.forks import Fork
 from tests.servers import StreamHandle
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,9 @@ POISON = "poison"
 
 class Ingest:
     """The flow between a stream and a database."""
+
+    # Whoever measures it has it start from nothing.
+    is_forked = True
 
     def __init__(self, stream: StreamHandle, database: str, log: Path, *flags: str, **environment: str) -> None:
         self.stream = stream
@@ -42,11 +46,19 @@ class Ingest:
             "AGENT_COMMS_METRICS_PORT": "0",
             **environment,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Fork | subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stderr=log, stdout=log)
+        begin = Fork if self.is_forked else subprocess.Popen
+        with Path(os.devnull).open("rb") as nothing, self.log.open("ab") as log:
+            self._process = begin(
+                self._command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=nothing.fileno(),
+                stdout=log.fileno(),
+                stderr=log.fileno(),
+            )
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,7 +68,7 @@ class Ingest:
         self.close()
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
+    def process(self) -> "Fork | subprocess.Popen[bytes]":
         assert self._process is not None
         return self._process
 
@@ -86,7 +98,7 @@ class Ingest:
     def stop(self) -> int:
         """Ask it to drain; returns its exit code."""
         self.ask_to_stop()
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def close(self) -> None:
         if self._process and self.is_running:
@@ -115,7 +127,7 @@ class Ingest:
 
     def wait_until_drained(self) -> None:
         """Wait until nothing is pending and nothing unacked."""
-        wait_until(self.stream.is_drained, f"an idle consumer; see {self.log}", patience=100)
+        wait_until(self.stream.is_drained, f"an idle consumer; see {self.log}")
 
 
 Start = Callable[..., Ingest]

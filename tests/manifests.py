@@ -13,7 +13,7 @@ BUNDLES = ("argo", "jangar", "nats", "observability", "runtime")
 OTHER = ("helm", "tests")
 
 
-class StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.CSafeLoader):
     """Takes a key that is there twice for the mistake that it is."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -1,7 +1,11 @@
 """What the system says of processes."""
 
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
+
+from tests.waiting import wait_until
 
 
 def is_running(pid: int) -> bool:
@@ -11,6 +15,16 @@ def is_running(pid: int) -> bool:
 
 def is_stopped(pid: int) -> bool:
     return _state(pid) == "T"
+
+
+def freeze(pid: int) -> list[int]:
+    """Stop a process and its children, and return them; the process first, so that none comes or is gone meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid), "it to stand still")
+    children = [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    return [pid, *children]
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -19,6 +19,7 @@ import yaml
 from connectors.launch import launcher
 from connectors.loopback import HOST, free_port
 from connectors.server import Server
+from tests.waiting import PATIENCE_S
 
 
 def require(program: str) -> str:
@@ -82,7 +83,7 @@ class Prometheus(Server):
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Ask by the API; return each series' labels and value."""
         asked = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"http://{HOST}:{self.port}/api/v1/query?{asked}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}/api/v1/query?{asked}", timeout=PATIENCE_S) as answer:
             body = json.load(answer)
         assert body["status"] == "success", body
         return [(series["metric"], float(series["value"][1])) for series in body["data"]["result"]]

@@ -74,6 +74,13 @@ class Proxy:
             self._cuts.append(cut)
         return cut
 
+    def forsake(self) -> None:
+        """Hand on nothing more on the connections there are, and tell nobody; new ones are as ever."""
+        with self._lock:
+            links = [*self._links]
+        for link in links:
+            link.is_forsaken = True
+
     @contextmanager
     def away(self) -> Iterator[None]:
         """Cut every connection, and let nobody in."""
@@ -138,6 +145,9 @@ class Proxy:
         with self._lock:
             self._links.add(link)
         link.start()
+        # It may have been let in just before it was decided that nobody is.
+        if self._refusing:
+            link.close()
 
     def forget(self, link: "_Link") -> None:
         with self._lock:
@@ -168,6 +178,7 @@ class _Link:
         for one in self._sockets:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._ends_left = 2
+        self.is_forsaken = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -202,6 +213,8 @@ class _Link:
         tail = b""
         while data := source.recv(CHUNK):
             self._proxy.wait_until_open()
+            if self.is_forsaken:
+                continue
             for cut in self._proxy.cuts(from_client=from_client):
                 at = (tail + data).find(cut.pattern)
                 if at >= 0 and self._proxy.claim(cut):

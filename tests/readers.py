@@ -59,6 +59,20 @@ class Readers:
 StartGuarded = Callable[..., WebServer]
 
 
+def _settings(database: str, readers: Readers) -> dict[str, str]:
+    return {
+        "AGENT_COMMS_AUTH": "token",
+        "AGENT_COMMS_READERS_FILE": str(readers.path),
+        "AGENT_COMMS_HEARTBEAT_SECONDS": "1",
+        "DATABASE_URL": database,
+    }
+
+
+def guarded_settings(database: str, readers: Readers, nats: NatsServer) -> dict[str, str]:
+    """Return what a web needs to be told that asks for tokens."""
+    return {**_settings(database, readers), "NATS_URL": nats.url}
+
+
 @pytest.fixture
 def readers(tmp_path: Path) -> Readers:
     return Readers(tmp_path / "readers.toml")
@@ -69,13 +83,7 @@ def start_guarded(start_web: StartWeb, database: str, readers: Readers) -> Start
     """Start webs that ask who comes: `start_guarded(AGENT_COMMS_AUTH="proxy", …)`."""
 
     def start(**settings: str) -> WebServer:
-        ours = {
-            "AGENT_COMMS_AUTH": "token",
-            "AGENT_COMMS_READERS_FILE": str(readers.path),
-            "AGENT_COMMS_HEARTBEAT_SECONDS": "1",
-            "DATABASE_URL": database,
-        }
-        return start_web(**{**ours, **settings})
+        return start_web(**{**_settings(database, readers), **settings})
 
     return start
 

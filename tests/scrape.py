@@ -8,19 +8,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.loopback import HOST
+from tests.waiting import PATIENCE_S
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def families(port: int) -> list[Metric]:
-    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=PATIENCE_S) as answer:
         return [*text_string_to_metric_families(answer.read().decode())]
 
 
 def open_metrics(port: int) -> list[Metric]:
     """Return the metrics as OpenMetrics, whose parser takes nothing that is wrong."""
     request = urllib.request.Request(f"http://{HOST}:{port}/metrics", headers={"Accept": OPEN_METRICS})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         return [*open_families(answer.read().decode())]  # type: ignore[no-untyped-call]
 

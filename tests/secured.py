@@ -15,7 +15,7 @@ import pytest
 
 from connectors import authority, nkey
 from connectors.bootstrap import bootstrap
-from connectors.connection import NatsConnection, NatsOptions
+from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
 from connectors.delivery import JetStreamMessage
 from connectors.embedded import EmbeddedNats, NatsSecurity
 from connectors.loopback import HOST
@@ -34,7 +34,7 @@ NEXT = f"JS.comms.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
 INFO = f"JS.comms.API.CONSUMER.INFO.{STREAM}.{DURABLE}"
 RUN = "workflow.agents.run.uid-1.agent.planner.message"
 PERSON = "workflow.agents.run.uid-1.agent.person.message"
-FLUSH_S = 10
+FLUSH_S = 60
 
 
 class Ring:
@@ -93,15 +93,15 @@ class Secured:
     def __exit__(self, *_: object) -> None:
         self.server.stop()
 
-    def options(self, user: User) -> NatsOptions:
-        """As a program of this user has them of its environment."""
+    def options(self, user: User, *, patient: bool = False) -> NatsOptions:
+        """As a program of this user has them of its environment; `patient` as in `nats_options`."""
         environ = {
             "NATS_URL": self.server.url,
             "NATS_NKEY_SEED_FILE": str(self.ring.seed_file(user)),
             "NATS_CA_FILE": str(self.ring.ca_file),
             **user.settings(),
         }
-        return nats_options(Settings.from_env(environ), f"test-{user.name}")
+        return nats_options(Settings.from_env(environ), f"test-{user.name}", patient=patient)
 
     def options_of(self, user: User, seed: str, place: Path) -> NatsOptions:
         """As somebody has them who has kept a seed."""
@@ -160,6 +160,23 @@ class Client:
         """Ask as one of this user does, and return the JSON that comes back."""
         message = self.run(self.connection.client.request(subject, payload, timeout=FLUSH_S, headers=headers))
         return json.loads(message.data)
+
+
+def gets_in(options: NatsOptions) -> bool:
+    """Whether the server lets somebody in; who is told nothing in a client's short time asks again."""
+    told: list[bool] = []
+
+    def is_told() -> bool:
+        try:
+            with Client(options):
+                told.append(True)
+        except NatsUnavailable as error:
+            if "timeout" not in str(error).lower():
+                told.append(False)
+        return bool(told)
+
+    wait_until(is_told, "a word of the server")
+    return told[0]
 
 
 class Look:

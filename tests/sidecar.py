@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from flows.codex import Reader
+from tests.forks import Fork
+from tests.waiting import PATIENCE_S
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "agent-comms"
 THREAD = "019a3fe0-82fb-7e31-8e96-1d5c0544fd8a"
@@ -17,6 +19,9 @@ THREAD = "019a3fe0-82fb-7e31-8e96-1d5c0544fd8a"
 
 class Sidecar:
     """`agent-comms publish`, following files."""
+
+    # Whoever measures it has it start from nothing.
+    is_forked = True
 
     def __init__(self, folder: Path, nats_url: str, *arguments: str | Path, **environ: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,13 +38,26 @@ class Sidecar:
             **environ,
         }
         self._command = [str(COMMAND), "publish", *map(str, arguments)]
-        self.process: subprocess.Popen[bytes]
+        self.process: Fork | subprocess.Popen[bytes]
 
     def start(self, *more: str | Path, stdin: int | None = subprocess.DEVNULL) -> Self:
-        with (self.folder / "out").open("ab") as out, (self.folder / "err").open("ab") as err:
-            self.process = subprocess.Popen(
-                [*self._command, *map(str, more)], stdin=stdin, stdout=out, stderr=err, env=self._environ
-            )
+        words = [*self._command, *map(str, more)]
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            (self.folder / "out").open("ab") as out,
+            (self.folder / "err").open("ab") as err,
+        ):
+            if self.is_forked and stdin == subprocess.DEVNULL:
+                self.process = Fork(
+                    words,
+                    env=self._environ,
+                    cwd=Path.cwd(),
+                    stdin=nothing.fileno(),
+                    stdout=out.fileno(),
+                    stderr=err.fileno(),
+                )
+            else:
+                self.process = subprocess.Popen(words, stdin=stdin, stdout=out, stderr=err, env=self._environ)
         return self
 
     def __enter__(self) -> Self:
@@ -74,7 +92,7 @@ class Sidecar:
         return self.wait()
 
     def wait(self) -> int:
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE_S)
 
 
 def append(path: Path, *lines: str | bytes) -> None:

@@ -12,7 +12,7 @@ from simple_websocket import Client, ConnectionClosed
 from connectors.loopback import HOST
 
 WS = "/api/agents/ws"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Listening(Protocol):
@@ -98,7 +98,7 @@ def handshake(web: Listening, *lines: str) -> socket.socket:
     # Of two lines with one name the given one counts.
     names = {line.partition(":")[0].lower() for line in lines}
     kept = [line for line in head if line.partition(":")[0].lower() not in names]
-    connection = socket.create_connection((HOST, web.port), timeout=10)
+    connection = socket.create_connection((HOST, web.port), timeout=PATIENCE_S)
     connection.sendall(
         "".join(f"{line}\r\n" for line in [*kept, *(line for line in lines if line[-1] != ":")]).encode() + b"\r\n"
     )
@@ -116,5 +116,11 @@ def frame(opcode: int, data: bytes, *, final: bool = True, masked: bool = True, 
         length = bytes([flag | 126]) + size.to_bytes(2)
     else:
         length = bytes([flag | 127]) + size.to_bytes(8)
-    body = bytes(byte ^ mask[n % 4] for n, byte in enumerate(data)) if masked else data
+    body = _masked(data, mask) if masked else data
     return bytes([(0x80 if final else 0) | opcode]) + length + (mask if masked else b"") + body
+
+
+def _masked(data: bytes, mask: bytes) -> bytes:
+    """Mask byte by byte, as one number: there are megabytes among them."""
+    whole = (mask * (len(data) // 4 + 1))[: len(data)]
+    return (int.from_bytes(data) ^ int.from_bytes(whole)).to_bytes(len(data))

@@ -41,7 +41,7 @@ def wander(url: str, database: str, seconds: float, meanwhile: Callable[[], None
         for follower in followers:
             follower.start()
         for follower in followers:
-            assert follower.ready.wait(30)
+            assert follower.ready.wait(120)
         until = time.monotonic() + seconds
         speakers = [threading.Thread(target=_speak, args=(database, seed, until)) for _ in range(WRITERS)]
         for speaker in speakers:
@@ -54,7 +54,7 @@ def wander(url: str, database: str, seconds: float, meanwhile: Callable[[], None
         query = "SELECT seq FROM workflow_comms.agent_messages WHERE workflow_uid = %s ORDER BY seq"
         stored = [seq for (seq,) in connection.execute(query, [UID]).fetchall()]
     for follower in followers:
-        follower.join(120)
+        follower.join(300)
         seen = [event.data["seq"] for event in follower.events]
         assert seen == stored, _difference(seen, stored)
     return len(stored)

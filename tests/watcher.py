@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 EVENTS = "/api/agents/events"
 RUN_EVENTS = "/api/agents/runs/events"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Seen(NamedTuple):
@@ -52,6 +52,7 @@ class Watcher:
         self.last_id = last_id
         self.comments = 0
         self.retries: list[int] = []
+        self._passed_over = {"alive", *(["caught-up"] if path == RUN_EVENTS else [])}
         self._connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
         sent = {**(headers or {}), **({"Last-Event-ID": last_id} if last_id is not None else {})}
         self._connection.request("GET", f"{path}?{urlencode(parameters)}", headers=sent)
@@ -71,11 +72,11 @@ class Watcher:
         self._connection.close()
 
     def __iter__(self) -> Iterator[Seen]:
-        """Yield events until the server ends the stream."""
+        """Yield events until the server ends the stream; on the list of runs, those that tell of a run or of an end."""
         event: dict[str, str] = {}
         for line in self._lines:
             if not line:
-                if "data" in event:
+                if "data" in event and event.get("event") not in self._passed_over:
                     self.last_id = event.get("id", self.last_id)
                     yield Seen(event.get("id", ""), event.get("event", "message"), json.loads(event["data"]))
                 event = {}

@@ -58,11 +58,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from web.audit import Audit
     from web.completions import Completions
     from web.door import Door
+    from web.endings import Endings
     from web.figures import Figures
     from web.gate import Gate
     from web.history import History
     from web.indexer import Indexer
-    from web.lanes import LaneKeeper
+    from web.keeper import Keeper
+    from web.lanes import Lanes
     from web.limits import Limit
     from web.link import Link
     from web.live import Hub
@@ -81,16 +83,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     apart = settings.agent_comms_auth != "none"
 
     app = Flask(__name__)
-    app.extensions["door"] = Door(settings)
-    app.extensions["reader"] = reader = Reader(conninfo(settings, "agent-comms-web"), stale_after, apart=apart)
+    app.extensions["reader"] = reader = Reader(
+        conninfo(settings, "agent-comms-web"), stale_after, apart=apart, note=metrics.note_question
+    )
     app.extensions["archive"] = Archive(reader)
     app.extensions["indexer"] = Indexer(conninfo(settings, "agent-comms-index"))
-    app.extensions["lanes"] = LaneKeeper()
+    app.extensions["lanes"] = Keeper[Lanes | None]()
+    app.extensions["sums"] = Keeper[conversation.Sums](lambda sums: sums.is_kept)
     app.extensions["history"] = History(reader)
     app.extensions["hub"] = hub = Hub(conninfo(settings, "agent-comms-live"), stale_after)
     app.extensions["gate"] = Gate(settings.agent_comms_live_connections)
     app.extensions["link"] = link
-    app.extensions["writers"] = writers = Pool(conninfo(settings, "agent-comms-write"), WRITERS, apart=apart)
+    app.extensions["writers"] = writers = Pool(
+        conninfo(settings, "agent-comms-write"), WRITERS, apart=apart, writes=True, note=metrics.note_question
+    )
+    app.extensions["door"] = Door(settings, Endings(writers))
     app.extensions["audit"] = audit = Audit(writers)
     often = Limit(settings.agent_comms_posts_per_minute, "You say too much at once. Come again later.")
     app.extensions["speech"] = Speech(

@@ -5,11 +5,15 @@ from here, since they look at what is patched when they are.
 """
 
 import ipaddress
+import re
 
 from flows.settings import SettingError, Settings
 from web.roster import Roster
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# One part of a host's name, as browsers ask for it.
+_LABEL = re.compile("[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 
 
 def check_access(settings: Settings, *addresses: str) -> None:
@@ -20,14 +24,43 @@ def check_access(settings: Settings, *addresses: str) -> None:
         addresses: where the server listens besides AGENT_COMMS_HOST.
 
     Raises:
-        SettingError: AGENT_COMMS_AUTH doesn't go with where the server listens, or lacks what it needs.
+        SettingError: AGENT_COMMS_AUTH doesn't go with where the server listens, or lacks what it needs, or
+            AGENT_COMMS_HOSTS holds what is no name.
     """
+    host_names(settings.agent_comms_hosts)
     if roster_of(settings) is not None:
         return
     for address in (settings.agent_comms_host, *addresses):
         if not is_loopback(address):
             message = f"AGENT_COMMS_AUTH: `none` takes a loopback address to listen on, but got {address!r}"
             raise SettingError(message)
+
+
+def host_names(text: str) -> frozenset[str]:
+    """Read AGENT_COMMS_HOSTS, in small letters and without the brackets of an address.
+
+    Raises:
+        SettingError: one is no name that a browser would ask for: nobody would be let in by it.
+    """
+    found = set()
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        name = word.lower().removeprefix("[").removesuffix("]")
+        if not (all(map(_LABEL.fullmatch, name.split("."))) or _is_address(name)):
+            message = (
+                "AGENT_COMMS_HOSTS: it takes host names such as agents.example.com, without scheme, port and *, but got"
+                f" {word!r}"
+            )
+            raise SettingError(message)
+        found.add(name)
+    return frozenset(found)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(address: str) -> bool:

@@ -7,11 +7,14 @@ from msgspec import Struct
 from psycopg import Connection
 
 import sql
+from flows.message import PERSON
 from web.queries import RunRow, read_object
+from web.usage import usage_of
 
 # Of more voices, an agent and a kind each, those that said most are named.
 MOST_VOICES = 1_000
-MOST_TOKENS = 10**12
+# What an agent does that takes tokens.
+_DEEDS = ("message", "tool_call", "tool_result")
 
 
 class Voice(Struct, frozen=True):
@@ -60,8 +63,9 @@ class Account(Struct, frozen=True):
     Attributes:
         duration_seconds: from its start, or its first message, to its end, or its last message.
         voices: by agent and kind, the most first.
-        tokens: the sums over its threads, by what they are called: as its artifacts tell, else its messages; null where
-            neither does.
+        tokens: the sums over its threads, by what they are called: as its artifacts and its messages tell; null where
+            neither do.
+        tokens_partial: whether it may have taken more: it goes on, an artifact is missing, or a turn didn't tell.
         reconciliation: null where it was never asked for.
     """
 
@@ -69,6 +73,7 @@ class Account(Struct, frozen=True):
     voices: list[Voice]
     sources: Sources
     tokens: dict[str, int] | None
+    tokens_partial: bool
     reconciliation: Reconciliation | None
 
 
@@ -77,33 +82,32 @@ def account_of(connection: Connection, run: RunRow) -> Account:
     namespace, uid = run.key
     arguments: dict[str, object] = {"namespace": namespace, "uid": uid, "limit": MOST_VOICES}
     voices = [Voice(*row) for row in connection.execute(sql.query("run_voices"), arguments)]
-    usages = [read_object(text) for _, text in connection.execute(sql.query("run_usage"), arguments)]
-    row = connection.execute(sql.query("run_reconciliation"), arguments).fetchone()
+    usage = usage_of(connection, run, _spoke_at(voices))
     backfilled = sum(voice.backfilled for voice in voices)
     return Account(
         duration_seconds=_duration(run),
         voices=voices,
         sources=Sources(sum(voice.messages for voice in voices) - backfilled, backfilled),
-        tokens=_tokens_told(run) or tokens_of(usages),
-        reconciliation=_reconciliation(row) if row else None,
+        tokens=usage.tokens,
+        tokens_partial=usage.partial,
+        reconciliation=reconciliation_of(connection, run),
     )
 
 
-def tokens_of(usages: list[dict[str, Any]]) -> dict[str, int] | None:
-    """Return the sums of what some threads used, or None where there is nothing to add up."""
-    sums: dict[str, int] = {}
-    for usage in usages:
-        for name, number in usage.items():
-            # What anybody may say is no number until it looks like one.
-            if name.endswith("_tokens") and type(number) is int and 0 <= number <= MOST_TOKENS:
-                sums[name] = sums.get(name, 0) + number
-    return sums or None
+def reconciliation_of(connection: Connection, run: RunRow) -> Reconciliation | None:
+    """Read what became of comparing a run with its artifacts; None where it was never asked for."""
+    namespace, uid = run.key
+    row = connection.execute(sql.query("run_reconciliation"), {"namespace": namespace, "uid": uid}).fetchone()
+    return _reconciliation(row) if row else None
 
 
-def _tokens_told(run: RunRow) -> dict[str, int] | None:
-    told = run.attrs.get("tokens")
-    total = told.get("total") if isinstance(told, dict) else None
-    return tokens_of([total]) if isinstance(total, dict) else None
+def _spoke_at(voices: list[Voice]) -> dict[str, datetime]:
+    """Return when each agent said or did something last."""
+    spoke_at: dict[str, datetime] = {}
+    for voice in voices:
+        if voice.kind in _DEEDS and voice.agent_id != PERSON:
+            spoke_at[voice.agent_id] = max(voice.last_at, spoke_at.get(voice.agent_id, voice.last_at))
+    return spoke_at
 
 
 def _duration(run: RunRow) -> float | None:

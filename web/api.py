@@ -52,13 +52,22 @@ def _answer(stream: Callable[[Start], Stream]) -> Response:
     if request.method == "HEAD":
         return _response(_start(), iter(()))
     with ExitStack() as inside:
-        inside.callback(cast("Gate", current_app.extensions["gate"]).enter())
+        ticket = cast("Gate", current_app.extensions["gate"]).enter()
+        inside.callback(ticket)
         start = _start()
-        begun = stream(start)
+        begun, peer = stream(start), Peer(request.environ)
+        ticket.note(lambda: _end_if_left(peer, begun))
         inside.callback(door().watch(visit(), lambda over: begun.sign_out() if over else begun.end()))
-        response = _response(start, Peer(request.environ).stream(begun.frames))
+        response = _response(start, peer.stream(begun.frames))
         response.call_on_close(inside.pop_all().close)
     return response
+
+
+def _end_if_left(peer: Peer, stream: Stream) -> bool:
+    left = peer.has_left
+    if left:
+        stream.end()
+    return left
 
 
 def _start() -> Start:

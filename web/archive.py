@@ -14,14 +14,14 @@ from psycopg import Connection
 
 import sql
 from flows.message import CHANNEL_RUN, Event
-from web.queries import PAGE_BYTES, Place, Reader, make_event, read_events
-from web.search import FIRST, LAST, Bound, Found, find, named
+from web.queries import PAGE_BYTES, Place, Reader, array_of, make_event, read_events
+from web.search import FIRST, LAST, Bound, Found, find, named, read_places
 from web.selection import Direction, Selection
 from web.sight import current
 from web.terms import Match, matches
 
 # A page that isn't complete in so many seconds is given as far as it is.
-PATIENCE_S = 0.15
+PATIENCE_S = 0.12
 # Whoever takes everything waits longer, up to what one statement may take.
 BATCH_PATIENCE_S = 2.0
 BATCH = 1_000
@@ -91,10 +91,13 @@ class Archive:
     def resolve(self, selection: Selection, run: str | None) -> Selection | None:
         """Return the selection with its workflow named in full; None where no such run is known (yet)."""
         scope = selection.scope
+        if scope.workflow_namespace is not None and scope.workflow_namespace not in current():
+            # As for the reader: see `Reader.resolve`.
+            return None
         if run is None and scope.workflow_uid is None and (scope.workflow_name is None or scope.channel != CHANNEL_RUN):
             return selection
-        found = self._reader.resolve(scope, run)
-        return None if found is None else selection.in_place(found)
+        found = self._reader.resolve(msgspec.structs.replace(scope, general=selection.general), run)
+        return None if found is None else selection.in_place(msgspec.structs.replace(found, general=False))
 
     def before(self, selection: Selection, place: Place | None, limit: int, patience: float = PATIENCE_S) -> Excerpt:
         """Return the last messages before a place; before the end of all time, where there is none."""
@@ -149,9 +152,8 @@ class Archive:
             )
             return len(found.hits), found.edge
         arguments = {**selection.arguments(), **named(*between), "limit": limit}
-        statement = sql.query(query)
-        rows = self._reader.ask(lambda connection: connection.execute(statement, arguments).fetchall())
-        return len(rows), rows[-1] if len(rows) == limit else None
+        places = self._reader.ask(lambda connection: read_places(connection, query, arguments))
+        return places.number, places.last if places.number == limit else None
 
     def _read(
         self, direction: Direction, selection: Selection, between: tuple[Bound, Bound], limit: int, patience: float
@@ -206,7 +208,7 @@ def _searched(
             hits = hits[:number]
             edge = hits[-1].place
             break
-    rows = connection.execute(sql.query("messages_by_seq"), {"seqs": [hit.seq for hit in hits]}).fetchall()
+    rows = connection.execute(sql.query("messages_by_seq"), {"seqs": array_of(hit.seq for hit in hits)}).fetchall()
     events = [make_event(row) for row in rows]
     if selection.terms:
         events = [quote for event in events if (quote := _quote(event, selection.terms))]

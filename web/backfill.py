@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from connectors.objects import ObjectError, Objects
-    from flows.backfill import Backfill, Options, Progress
+    from flows.backfill import Backfill, Options
     from flows.catalog import Listed
     from flows.finished import Key
+    from flows.progress import Progress
     from flows.settings import Settings
 
 NAMED = 20
@@ -92,37 +93,40 @@ def backfill(
     """Store what finished runs have said and the database doesn't have, out of the artifacts under ROOT.
 
     ROOT is a folder or s3://bucket/prefix, by default AGENT_COMMS_ARTIFACTS; credentials for S3 come from the
-    variables that Amazon's own tools read. An artifact is read once, until it changes. It can be killed at any
-    moment, and goes on with what it has not finished when it is run again.
+    variables that Amazon's own tools read. An artifact is read once, until it changes; what can't be read in it is
+    told each time. It can be killed at any moment, and goes on with what it has not finished when it is run again.
 
     Exit code 0: everything that the artifacts hold is stored. 1: there is no such run, or nothing under ROOT.
     2: a wrong option or setting. 3: Postgres or ROOT can't be reached. 4: some artifacts can't be read, or not to
-    their end; everything else is stored. 130: asked to end before it was done.
+    their end, now or when they were read; everything else is stored. 130: asked to end before it was done.
     """
+    from connectors.crew import CORES
     from connectors.objects import ObjectError, Objects
-    from flows.backfill import CORES, Options
+    from flows.bundle import prepare
+    from flows.database import seeing_all
     from flows.settings import Settings
 
     settings = Settings.from_env()
+    processes = CORES if processes is None else processes
     root = root or settings.agent_comms_artifacts
     if not root:
         message = "ROOT: it is missing, and AGENT_COMMS_ARTIFACTS is, too"
         raise Failure(message, WRONG)
-    objects = Objects(root)
     try:
+        objects = Objects(root)
         listed = _listed(settings, objects, namespace, run)
+        seeing_all(settings, "agent-comms-backfill")
     except ObjectError as error:
-        raise _of_root(error) from error
+        raise of_root(error) from error
     except LookupError as error:
         raise Failure(str(error)) from error
     if since is not None:
         listed = [each for each in listed if each.newest >= since.timestamp()]
-    options = Options(
-        processes=CORES if processes is None else processes,
-        again=again,
-        dry_run=dry_run,
-        keep_other_lines=keep_lines,
-    )
+    prepare(listed, processes)
+    # Which loads much, while what reads is loaded beside.
+    from flows.backfill import Options
+
+    options = Options(processes=processes, again=again, dry_run=dry_run, keep_other_lines=keep_lines)
     context.exit(_run(settings, objects, listed, options, as_json=as_json))
 
 
@@ -155,10 +159,12 @@ def _known_name(settings: Settings, run: Key) -> str | None:
     return str(row[0]) if row else None
 
 
-def _of_root(error: ObjectError) -> Failure:
+def of_root(error: ObjectError) -> Failure:
+    """Return how a command ends whose root is none, or can't be had."""
     from connectors.objects import Trouble
 
-    return Failure(str(error), NOT_DONE if error.trouble is Trouble.MISSING else UNREACHABLE)
+    codes = {Trouble.MISSING: NOT_DONE, Trouble.REFUSED: WRONG}
+    return Failure(str(error), codes.get(error.trouble, UNREACHABLE))
 
 
 def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Options, *, as_json: bool) -> int:
@@ -257,5 +263,7 @@ def _print_table(summary: Any, seconds: float, *, dry_run: bool) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     for wrong in summary.wrong[:NAMED]:
         click.echo(f"{wrong.workflow_namespace}/{wrong.workflow_uid}: {'; '.join(wrong.why)}")
-    if (more := summary.runs - summary.complete - NAMED) > 0:
+        for words in wrong.troubles:
+            click.echo(f"  {words}")
+    if (more := summary.unnamed + len(summary.wrong[NAMED:])) > 0:
         click.echo(f"and {more:,} more that are not complete")

@@ -11,20 +11,30 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
+from connectors.loopback import HOST
 from web.state import State
 
 
 def show_addresses(
-    console: Console, addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None
+    console: Console, addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None, metrics: int
 ) -> None:
-    """Say where everything is and what to do next; `speaker` holds the settings of who may publish, where few may."""
+    """Say where everything is and what to do next.
+
+    Args:
+        console: where to.
+        addresses: by setting.
+        state: the folder of it all.
+        sample: whether sample agents talk.
+        speaker: the settings of who may publish, where few may.
+        metrics: the port of the flow's; 0 where it tells none.
+    """
     known = f"set -a; . {_shown(speaker or state.env_file)}; set +a"
     page = f"{addresses['AGENT_COMMS_URL']}/agents"
     lines = (
         "",
         f"  [bold]agent-comms[/] is running   [bold cyan link={page}]{page}[/]",
         "",
-        *_places(addresses, state, sample=sample, speaker=speaker),
+        *_places(addresses, state, sample=sample, speaker=speaker, metrics=metrics),
         "",
         "  [dim]Say something yourself, in another terminal:[/]",
         escape(f"  {known}"),
@@ -52,7 +62,9 @@ def _show(console: Console, text: str) -> None:
         console.print(text)
 
 
-def _places(addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None) -> Iterator[str]:
+def _places(
+    addresses: dict[str, str], state: State, *, sample: bool, speaker: Path | None, metrics: int
+) -> Iterator[str]:
     database = urlsplit(addresses["DATABASE_URL"])
     places = {
         "NATS": f"{urlsplit(addresses['NATS_URL']).netloc}, stream agent-comms",
@@ -60,6 +72,8 @@ def _places(addresses: dict[str, str], state: State, *, sample: bool, speaker: P
         "Addresses": f"{_shown(state.env_file)}, with the password",
         "Logs": _shown(state.logs),
     }
+    if metrics:
+        places["Metrics"] = f"http://{HOST}:{metrics}/metrics, of the flow"
     if speaker:
         places["Credentials"] = f"{_shown(speaker.parent)}, one of each user of NATS"
     if sample:

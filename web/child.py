@@ -14,14 +14,15 @@ from types import FrameType
 
 from connectors.pipe import PipeReader
 from connectors.process import Process, shell_code
-from flows.sidecar import Ending
+from flows.ending import Ending
+from web.failure import say
+from web.streams import STDOUT
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # A terminal sends these to all that runs in its foreground.
 _FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
-_STDOUT = 1
 # Something in the background may hold the command's output open for ever.
-_LAST_WORDS_S = 0.5
+LAST_WORDS_S = 0.5
 
 
 class Child:
@@ -38,7 +39,7 @@ class Child:
         Raises:
             OSError: it can't be started.
         """
-        self._terminal = os.isatty(_STDOUT)
+        self._terminal = os.isatty(STDOUT)
         source, sink = _terminal() if self._terminal else os.pipe()
         try:
             self._process = subprocess.Popen(command, stdout=sink)
@@ -48,10 +49,11 @@ class Child:
         finally:
             os.close(sink)
         self._ended_at: float | None = None
+        self._owed_bytes = 0
         self._watched = Process(self._process.pid)
         self._wake = wake
         self._screen = os.dup(source) if self._terminal else None
-        self.pipe = PipeReader(source, wake, copy_to=_STDOUT)
+        self.pipe = PipeReader(source, wake, copy_to=STDOUT, uncopied=_tell)
         self.pipe.start()
 
     def pass_signals_on(self) -> None:
@@ -72,7 +74,7 @@ class Child:
     def _resize(self, *_: object) -> None:
         if self._screen is not None:
             with suppress(OSError):
-                size = fcntl.ioctl(_STDOUT, termios.TIOCGWINSZ, b"\0" * 8)
+                size = fcntl.ioctl(STDOUT, termios.TIOCGWINSZ, b"\0" * 8)
                 fcntl.ioctl(self._screen, termios.TIOCSWINSZ, size)
 
     def fileno(self) -> int | None:
@@ -86,15 +88,22 @@ class Child:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended and all that it wrote was read."""
+        """Whether it has ended and all that it wrote was passed on, however slow whoever reads it is."""
         if self._process.poll() is None:
             return False
-        self._ended_at = self._ended_at or time.monotonic()
-        return self.pipe.is_done or time.monotonic() - self._ended_at > _LAST_WORDS_S
+        if self._ended_at is None:
+            self._ended_at, self._owed_bytes = time.monotonic(), self.pipe.written_bytes
+        has_waited = time.monotonic() - self._ended_at > LAST_WORDS_S
+        return self.pipe.is_done or (has_waited and self.pipe.passed_bytes >= self._owed_bytes)
 
     def ending(self, _guess: Ending) -> Ending:
         """Return how it ended."""
         return Ending(self.exit_code)
+
+
+def _tell(error: OSError) -> None:
+    after = "what the command prints is shown no longer, and published as before"
+    say(f"stdout can't be written: {error.strerror}; {after}")
 
 
 def _terminal() -> tuple[int, int]:

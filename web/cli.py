@@ -3,41 +3,56 @@
 What a command needs is imported inside it, so that `--help` is prompt.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from web.backfill import backfill
-from web.doctor import doctor
-from web.failure import Commands, Failure
-from web.letters import dead_letters
-from web.publish import publish
-from web.read import read
-from web.reconcile import reconcile
-from web.run import run as run_command
-from web.runs import runs
-from web.token import token
+from web.failure import Commands, Failure, keep_quiet
+
+if TYPE_CHECKING:
+    from flows.retention import Pruned
+
+# Commands that have a module of their own, imported once somebody asks for it.
+_ELSEWHERE = {
+    "publish": "web.publish:publish",
+    "run": "web.run:run",
+    "read": "web.read:read",
+    "backfill": "web.backfill:backfill",
+    "reconcile": "web.reconcile:reconcile",
+    "dead-letters": "web.letters:dead_letters",
+    "doctor": "web.doctor:doctor",
+    "runs": "web.runs:runs",
+    "token": "web.token:token",
+}
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _AllCommands(Commands):
+    """Those of this module, and those elsewhere."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return their names."""
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name; None where it has none."""
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = _ELSEWHERE[cmd_name].partition(":")
+        return cast("click.Command", getattr(import_module(module), name))
+
+
+@click.group(cls=_AllCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="agent-comms", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Make the talk of coding agents visible, durable and shared."""
-    import logging
-
-    # A command says itself, in one line, what a log line would say as well.
-    logging.getLogger().addHandler(logging.NullHandler())
-
-
-main.add_command(publish)
-main.add_command(run_command)
-main.add_command(read)
-main.add_command(backfill)
-main.add_command(reconcile)
-main.add_command(dead_letters)
-main.add_command(doctor)
-main.add_command(runs)
-main.add_command(token)
+    # What reads over the API logs nothing, and is to be prompt.
+    if context.invoked_subcommand != "read":
+        keep_quiet()
 
 
 @main.command(short_help="Run everything on this machine.")
@@ -66,16 +81,21 @@ def migrate() -> None:
     What the database's user may not do for itself is printed as SQL.
     """
     import sql
-    from connectors.migrations import Migrator
+    from connectors.migrations import Migrator, NewerError
     from flows.database import conninfo
     from flows.roles import grant
     from flows.settings import Settings
 
     settings = Settings.from_env()
     migrator = Migrator(sql.MIGRATIONS, sql.SCHEMA)
-    applied = migrator.migrate(
-        conninfo(settings, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
-    )
+    try:
+        applied = migrator.migrate(
+            conninfo(settings, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
+        )
+    except NewerError as error:
+        # The way back to a release must not stop here: migrations add, and what it needs is there.
+        click.echo(f"nothing to apply: {error}")
+        return
     if not applied:
         click.echo("the schema is up to date")
     left = grant(conninfo(settings, "agent-comms-migrate"))
@@ -132,6 +152,8 @@ def bootstrap(*, update: bool) -> None:
 def prune(*, days: int | None, batch: int, rest: float, from_start: bool, dry_run: bool) -> None:
     """Delete messages and dead letters that were stored longer ago than the retention; runs stay.
 
+    What people did is kept for AGENT_COMMS_AUDIT_DAYS, whatever --days says.
+
     Works in short transactions, beside the ingest, and can be interrupted and run again at any time.
     """
     import time
@@ -139,29 +161,36 @@ def prune(*, days: int | None, batch: int, rest: float, from_start: bool, dry_ru
 
     from flows.database import conninfo
     from flows.deeds import note_deed
-    from flows.retention import Pruned, prunable
+    from flows.retention import prunable
     from flows.retention import prune as run
     from flows.settings import Settings
 
     settings = Settings.from_env()
     database = conninfo(settings, "agent-comms-prune")
-    before = datetime.now(UTC) - timedelta(days=days or settings.agent_comms_retention_days)
+    now = datetime.now(UTC)
+    before = now - timedelta(days=days or settings.agent_comms_retention_days)
+    deeds_before = now - timedelta(days=settings.agent_comms_audit_days)
     said_at = time.monotonic()
 
     def progress(so_far: Pruned) -> None:
         nonlocal said_at
         if time.monotonic() - said_at >= 1:
             said_at = time.monotonic()
-            click.echo(f"{so_far.messages} messages, {so_far.dead_letters} dead letters", err=True)
+            click.echo(_sums(so_far), err=True)
 
     if dry_run:
-        gone = prunable(database, before, from_start=from_start)
-        click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters would go")
+        gone = prunable(database, before, deeds_before=deeds_before, from_start=from_start)
+        click.echo(f"{_sums(gone)} would go")
         return
-    gone = run(database, before, batch, rest, progress, from_start=from_start)
-    if gone.messages or gone.dead_letters:
-        note_deed(database, "pruned", before=before, messages=gone.messages, dead_letters=gone.dead_letters)
-    click.echo(f"{gone.messages} messages and {gone.dead_letters} dead letters deleted")
+    gone = run(database, before, batch, rest, progress, deeds_before=deeds_before, from_start=from_start)
+    if gone.messages or gone.dead_letters or gone.deeds:
+        counts = {"messages": gone.messages, "dead_letters": gone.dead_letters, "audit_log": gone.deeds}
+        note_deed(database, "pruned", before=before, audit_log_before=deeds_before, **counts)
+    click.echo(f"{_sums(gone)} deleted")
+
+
+def _sums(pruned: Pruned) -> str:
+    return f"{pruned.messages} messages, {pruned.dead_letters} dead letters and {pruned.deeds} entries of the audit log"
 
 
 @main.command(short_help="Print every setting.")
@@ -195,8 +224,8 @@ def schema() -> None:
 def sample(memory: Path | None) -> None:
     """Let sample agents talk until asked to end; `up` runs this."""
     import signal
-    import threading
 
+    from connectors.connection import GivenUp
     from connectors.publisher import Publisher
     from flows import logs
     from flows.nats import nats_options
@@ -205,12 +234,16 @@ def sample(memory: Path | None) -> None:
 
     settings = Settings.from_env()
     logs.set_up(settings)
-    stop = threading.Event()
+    asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    publisher = Publisher(nats_options(settings, "agent-comms-sample")).connect(wait=True)
+        signal.signal(number, lambda number, _: asked.append(number))
+    publisher = Publisher(nats_options(settings, "agent-comms-sample"))
     try:
-        play(publisher, settings.nats_subject_prefix, memory, stop.is_set)
+        publisher.connect(wait=True, unless=lambda: bool(asked))
+    except GivenUp:
+        return  # asked to end while no server answered
+    try:
+        play(publisher, settings.nats_subject_prefix, memory, lambda: bool(asked))
     finally:
         publisher.close(flush=False)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 from psycopg import Connection
 
 import sql
-from flows.completion import Completion, CompletionError, complete, read_completion
+from flows.completion import Completion, CompletionError, check_fields, complete, in_one_place, read_completion, told_in
 from flows.redact import Redactor
 from flows.text import TooDeepError, storable_json
 from web.door import check_namespace
@@ -18,6 +19,9 @@ from web.pool import Pool
 from web.problems import Problem
 from web.queries import Reader
 from web.sight import current
+from web.turn import Turn
+
+Breathe = Callable[[], object]
 
 # In place of a run's name where the caller knows none, as in subjects.
 ABSENT = "-"
@@ -66,27 +70,35 @@ class Completions:
             Problem: it is no such payload, or another run's.
             psycopg.OperationalError: Postgres doesn't answer.
         """
-        payload = _open(body)
+        turn = Turn()
+        payload = _open(body, turn.breathe)
+        turn.begin()
+        # What is wrong is named as the caller has written it.
+        field = told_in("namespace", _metadata(payload), payload) or "workflowNamespace"
         self._fill_in(payload, None if run == ABSENT else run, namespace)
         try:
-            completion = read_completion(msgspec.json.encode(payload), datetime.now(UTC))
+            check_fields(payload)
+            completion = read_completion(payload, datetime.now(UTC))
         except CompletionError as error:
-            field = str(error).partition(":")[0]
             message = f"{error}."
-            raise Problem(message, field) from error
+            raise Problem(message, str(error).partition(":")[0]) from error
         # Before anything is said of runs elsewhere.
-        check_namespace(current(), completion.workflow_namespace, "metadata")
+        check_namespace(current(), completion.workflow_namespace, field)
         self._check_name(run, completion)
-        return self._pool.ask(lambda connection: _queue(connection, completion, payload, self._redactor))
+        # What a workflow was started with may hold credentials; who reconciles needs none of them.
+        kept = msgspec.json.encode(self._redactor.value(in_one_place(payload), set(), turn.breathe)).decode()
+        return self._pool.ask(lambda connection: _queue(connection, completion, kept))
 
     def _fill_in(self, payload: dict[str, Any], run: str | None, namespace: str | None) -> None:
         """Name the run in the payload as the address does, where the payload doesn't."""
         metadata = payload.setdefault("metadata", {})
         if not isinstance(metadata, dict):
             return
-        own = [metadata.get("name"), metadata.get("uid"), payload.get("workflowName"), payload.get("workflowUid")]
+        fields = (told_in(part, metadata, payload) for part in ("name", "uid"))
+        own = [metadata.get("name"), metadata.get("uid"), *(payload.get(field) for field in fields if field)]
         if run is not None and not any(own):
-            given = metadata.get("namespace")
+            told = told_in("namespace", metadata, payload)
+            given = metadata.get("namespace") or (payload.get(told) if told else None)
             known = self._reader.run(run, given if isinstance(given, str) and given else namespace).run
             metadata["name"], metadata["uid"] = (known.workflow_name, known.workflow_uid) if known else (run, run)
             namespace = known.workflow_namespace if known else namespace
@@ -95,7 +107,7 @@ class Completions:
             payload["run_id"] = run
         if namespace is None and not current().is_everything:
             namespace = current().home
-        if namespace and not (metadata.get("namespace") or payload.get("workflowNamespace")):
+        if namespace and not told_in("namespace", metadata, payload):
             metadata["namespace"] = namespace
 
     def _check_name(self, run: str, completion: Completion) -> None:
@@ -107,33 +119,32 @@ class Completions:
             raise Problem(message, "run")
 
 
-def _queue(connection: Connection, completion: Completion, payload: dict[str, Any], redactor: Redactor) -> Queued:
+def _queue(connection: Connection, completion: Completion, payload: str) -> Queued:
     key = {"namespace": completion.workflow_namespace, "uid": completion.workflow_uid}
     values = {
         **key,
         "name": completion.workflow_name,
         "run_id": completion.run_id,
-        # What a workflow was started with may hold credentials; who reconciles needs none of them.
-        "payload": msgspec.json.encode(redactor.value(payload, set())).decode(),
+        "payload": payload,
     }
     with connection.transaction():
         connection.execute("SET TRANSACTION READ WRITE")
         connection.execute("SET LOCAL synchronous_commit = on")
         row = connection.execute(sql.query("queue_run"), values).fetchone()
         complete(connection, completion)
-        connection.execute(sql.query("notify_run"), key)
+        connection.execute(sql.query("notify_runs"), {"namespaces": [key["namespace"]], "uids": [key["uid"]]})
     state, queued_at = row or ("queued", datetime.now(UTC))
     return Queued(completion.workflow_namespace, completion.workflow_uid, completion.workflow_name, state, queued_at)
 
 
-def _open(body: bytes) -> dict[str, Any]:
+def _open(body: bytes, breathe: Breathe) -> dict[str, Any]:
     """Return the payload without its envelope, its parts as objects."""
     try:
-        payload = _opened(storable_json(json.loads(body)))
+        payload = _opened(_storable(body, breathe), breathe)
         if isinstance(payload, dict) and isinstance(payload.get("data_base64"), str):
-            payload = {"data": storable_json(json.loads(base64.b64decode(payload["data_base64"], validate=True)))}
+            payload = {"data": _storable(base64.b64decode(payload["data_base64"], validate=True), breathe)}
         if isinstance(payload, dict) and isinstance(payload.get("data"), dict):
-            payload = _opened(payload["data"])
+            payload = _opened(payload["data"], breathe)
     except TooDeepError as error:
         message = f"body: {error}."
         raise Problem(message, "body") from error
@@ -146,19 +157,28 @@ def _open(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def _opened(value: Any) -> Any:
+def _opened(value: Any, breathe: Breathe) -> Any:
     if not isinstance(value, dict):
         return value
-    return {key: _parsed(key, part) if key in _PARTS else part for key, part in value.items()}
+    return {key: _parsed(key, part, breathe) if key in _PARTS else part for key, part in value.items()}
 
 
-def _parsed(key: str, part: Any) -> Any:
+def _parsed(key: str, part: Any, breathe: Breathe) -> Any:
     if not isinstance(part, str):
         return part
     if not part.strip():
         return None
     try:
-        return storable_json(json.loads(part))
+        return _storable(part, breathe)
     except (ValueError, RecursionError) as error:
         message = f"{key}: it is not JSON."
         raise Problem(message, key) from error
+
+
+def _storable(text: str | bytes, breathe: Breathe) -> Any:
+    return storable_json(json.loads(text), breathe=breathe)
+
+
+def _metadata(payload: dict[str, Any]) -> dict[str, Any]:
+    metadata = payload.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}

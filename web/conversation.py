@@ -1,35 +1,58 @@
 """The pages of conversations, a run's and the general channel's, and the fragments that their scripts ask for."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import cast
 
-from flask import Blueprint, Response, abort, current_app, render_template, request
+import msgspec
+from flask import Blueprint, Response, abort, current_app, render_template
 from msgspec import Struct
+from psycopg import Connection
 
 from flows.message import CHANNEL_GENERAL, Event
 from web import account, changes, parameters, render, tools
 from web.archive import Archive
 from web.door import person
-from web.lanes import LaneKeeper, Lanes
+from web.keeper import Keeper
+from web.lanes import Lanes, read_lanes
+from web.meant import meant
 from web.pages import recent_runs
 from web.problems import Problem
-from web.queries import Place, Reader, RunMatch, RunRow
+from web.queries import Place, Reader, RunMatch, RunRow, Scope
 from web.rights import needs
-from web.room import KINDS, Filters, Room, general_room, run_room
+from web.room import GENERAL, KINDS, Filters, Room, general_room, general_url, run_room
+from web.selection import Selection
+from web.speech import Speech
 
 bp = Blueprint("conversation", __name__)
 
-PAGE = 120
-# Of what a script loads at an end of the page; it takes as much away at the other one.
-STEP = 60
+# So many messages are on a page, and in what its script loads at an end of it: more than a screen, soon drawn.
+PAGE = 60
 # On either side of a message that a link leads to.
 AROUND = 60
+# Of what a run comes to no more characters are kept.
+MOST_KEPT = 256 * 1024
+# Of kinds that only some run knows no more are to choose from.
+MOST_KINDS = 40
 # What of a page's filters its stream knows; the rest its script goes by.
 _OF_STREAM = ("agentId", "kind", "include")
 
 Answer = str | tuple[str, int] | Response
+
+
+class Sums(Struct, frozen=True):
+    """What a run comes to."""
+
+    account: account.Account
+    tools: list[tools.ToolTime]
+    changes: changes.Changes
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is little enough to be kept."""
+        return self.changes.size <= MOST_KEPT
 
 
 class Window(Struct, frozen=True):
@@ -40,6 +63,8 @@ class Window(Struct, frozen=True):
     later: str | None
     # The message that is looked at.
     sought: int | None = None
+    # Whether one was to be looked at that isn't here: the newest are shown in its stead.
+    lost: bool = False
 
 
 @bp.get("/agents/general")
@@ -175,12 +200,14 @@ def _timeline(room: Room, template: str, **more: object) -> Answer:
     return render_template(
         template,
         room=room,
-        kinds=KINDS,
+        kinds=_kinds(event.kind for event in window.events),
         window=window,
         messages=render.timeline_html(window.events, terms),
         empty=not window.events,
+        meant=_meant(room),
         ended=ended,
         may_speak=_may_speak(room.scope.workflow_namespace),
+        most_bytes=cast("Speech", current_app.extensions["speech"]).max_bytes,
         cursor=cursor,
         stream=_stream(room, only),
         terms=json.dumps([term.lower() for term in terms]),
@@ -190,8 +217,24 @@ def _timeline(room: Room, template: str, **more: object) -> Answer:
     )
 
 
+def _kinds(found: Iterable[str]) -> list[str]:
+    """Return the kinds to choose from: those that every run may have, then what else was found."""
+    # Of several in an address the comma parts them.
+    others = sorted({kind for kind in found if "," not in kind} - set(KINDS))
+    return [*KINDS, *others[:MOST_KINDS]]
+
+
+def _meant(room: Room) -> str | None:
+    """Return where the filters are on that the words of the search name; None where they name none that is here."""
+    instead = {name: value for name, value in meant(room.filters.q).items() if name != "workflowNamespace"}
+    if not instead.keys() - {"q"}:
+        return None
+    query = {**room.names, **room.filters.query, **instead}
+    return parameters.url(room.path, {name: value for name, value in query.items() if value})
+
+
 def _fragment(room: Room) -> Answer:
-    window = _window(room, STEP)
+    window = _window(room)
     return render_template(
         "_window.html",
         room=room,
@@ -247,13 +290,8 @@ def _event(room: Room, seq: int) -> Event:
     return event
 
 
-def _window(room: Room, step: int = PAGE) -> Window:
-    """Return the messages that the request asks for: the newest, or those before, after or around a place.
-
-    Args:
-        room: of these.
-        step: so many before or after a place.
-    """
+def _window(room: Room) -> Window:
+    """Return the messages that the request asks for: the newest, or those before, after or around a place."""
     archive, selection = _archive(), room.selection
     before, after = parameters.place("before"), parameters.place("after")
     at, when = parameters.number("at"), parameters.moment("when")
@@ -261,19 +299,23 @@ def _window(room: Room, step: int = PAGE) -> Window:
         message = "before, after, at and when exclude each other."
         raise Problem(message, "before")
     if after:
-        excerpt = archive.after(selection, after, step)
-        return Window(excerpt.events, _token(excerpt.first or (after[0], after[1] + 1)), _token(excerpt.edge))
+        excerpt = archive.after(selection, after, PAGE)
+        # Whoever goes to the beginning has nothing before it.
+        earlier = excerpt.first or (after[0], after[1] + 1) if after[0].year > 1 else None
+        return Window(excerpt.events, _token(earlier), _token(excerpt.edge))
     place: Place | None = None
+    lost = False
     if at is not None:
         sought = _reader().message(room.scope, at) if 0 < at < 2**63 else None
         place = (sought.timestamp, sought.seq + 1) if sought else None
+        lost = sought is None
         at = sought.seq if sought else None
     elif when is not None:
         place = (when, 0)
     if place is None:
-        excerpt = archive.before(selection, before, step if before else PAGE)
+        excerpt = archive.before(selection, before, PAGE)
         # Whoever came from later messages may go back there.
-        return Window(excerpt.events, _token(excerpt.edge), _token(before and (before[0], before[1] - 1)))
+        return Window(excerpt.events, _token(excerpt.edge), _token(before and (before[0], before[1] - 1)), lost=lost)
     above = archive.before(selection, place, AROUND)
     below = archive.after(selection, (place[0], place[1] - 1), AROUND)
     return Window([*above.events, *below.events], _token(above.edge), _token(below.edge), at)
@@ -288,31 +330,56 @@ def _about(match: RunMatch) -> dict[str, object]:
 
 
 def _account(run: RunRow) -> dict[str, object]:
-    return _reader().ask(
-        lambda connection: {
-            "account": account.account_of(connection, run),
-            "tools": tools.tools_of(connection, run),
-            "changes": changes.changes_of(connection, run),
+    keeper = cast("Keeper[Sums]", current_app.extensions["sums"])
+
+    def read(connection: Connection) -> dict[str, object]:
+        sums = keeper.get(
+            run,
+            lambda: Sums(
+                account.account_of(connection, run),
+                tools.tools_of(connection, run),
+                changes.changes_of(connection, run),
+            ),
+        )
+        # It goes on though the run says nothing any more.
+        now = account.reconciliation_of(connection, run)
+        return {
+            "account": msgspec.structs.replace(sums.account, reconciliation=now),
+            "kinds": _kinds(voice.kind for voice in sums.account.voices),
+            "tools": sums.tools,
+            "changes": sums.changes,
         }
-    )
+
+    return _reader().ask(read)
 
 
 def _lanes(run: RunRow) -> Lanes | None:
-    keeper = cast("LaneKeeper", current_app.extensions["lanes"])
-    return _reader().ask(lambda connection: keeper.lanes(connection, run))
+    keeper = cast("Keeper[Lanes | None]", current_app.extensions["lanes"])
+    return _reader().ask(lambda connection: keeper.get(run, lambda: read_lanes(connection, run)))
 
 
 def _missing_run(name: str) -> Answer:
-    asked = {"runId": name, **{key: v for key, v in request.args.items() if key == "workflowNamespace"}}
+    asked = {key: said for key in ("workflowNamespace", "workflowUid") if (said := parameters.text(key))}
+    if "workflowUid" not in asked:
+        asked["runId"] = name
     page = render_template(
         "missing.html",
         here="run",
         name=name,
+        claimed=_claimed_url(asked.get("workflowUid", name), asked.get("workflowNamespace")),
         stream=parameters.url("/api/agents/events", {**asked, "html": "1"}),
         recent=recent_runs(),
         now=datetime.now(UTC),
     )
     return page, HTTPStatus.NOT_FOUND
+
+
+def _claimed_url(run: str, namespace: str | None) -> str | None:
+    """Return where it is shown what the shared room says under the name of a run; None where it says nothing."""
+    if not parameters.is_name(run):
+        return None
+    said = _archive().before(Selection(_in_general(run, namespace)), None, 1)
+    return general_url(run, namespace) if said.events else None
 
 
 def _may_speak(namespace: str | None) -> bool:
@@ -325,7 +392,19 @@ def _stream(room: Room, only: dict[str, str]) -> str:
 
 
 def _general() -> Room:
-    return general_room(Filters.asked(in_run=False))
+    filters = Filters.asked(in_run=False)
+    run, namespace = parameters.text("runId"), parameters.text("workflowNamespace")
+    if run is None:
+        return general_room(filters)
+    names = {"runId": run, **({"workflowNamespace": namespace} if namespace else {})}
+    return general_room(filters, _in_general(run, namespace), names)
+
+
+def _in_general(run: str, namespace: str | None) -> Scope:
+    """Return what is said in the shared room under a run's name."""
+    scope = msgspec.structs.replace(GENERAL, workflow_namespace=namespace)
+    # In a namespace that isn't to be read nothing is, under whatever name.
+    return _reader().resolve(scope, run) or scope
 
 
 def _room(found: RunRow) -> Room:
@@ -333,11 +412,11 @@ def _room(found: RunRow) -> Room:
 
 
 def _match(name: str) -> RunMatch:
-    # Where the name can't be a path's last part, the query has it.
-    name = parameters.text("workflowUid") or name
-    if len(name) > parameters.LONGEST or "\0" in name:
+    # Our own links name the workflow: a run id is only what a run calls itself, which may be another run's name.
+    namespace, uid = parameters.text("workflowNamespace"), parameters.text("workflowUid")
+    if not parameters.is_name(uid or name):
         return RunMatch(None, [])
-    return _reader().run(name, parameters.text("workflowNamespace"))
+    return _reader().run(name, namespace) if uid is None else _reader().run_of_uid(uid, namespace)
 
 
 def _found(name: str) -> RunRow:

@@ -24,7 +24,23 @@ LONGEST = 2_000
 class _Claim(Struct, frozen=True, array_like=True):
     name: str
     issued_at: int
-    nonce: str
+    # However long a sign-in lasts by then: who is signed out need not be remembered any longer.
+    expires_at: int
+    session: str
+
+
+class Session(Struct, frozen=True):
+    """A sign-in.
+
+    Attributes:
+        id: no other has it, and no cookie can be made of it.
+        reader: whose it is.
+        until: when it ends by itself, a time since the epoch.
+    """
+
+    id: str
+    reader: Reader
+    until: float
 
 
 _encode = msgspec.json.Encoder().encode
@@ -45,7 +61,7 @@ class Cookies:
 
     def sign(self, reader: Reader, now: float) -> str:
         """Return a new cookie; no two are alike."""
-        claim = _encode(_Claim(reader.name, int(now), secrets.token_urlsafe(12)))
+        claim = _encode(_Claim(reader.name, int(now), int(now) + self.life, secrets.token_urlsafe(12)))
         return f"{_text(claim)}.{_text(self._mac(reader, claim))}"
 
     def name(self, cookie: str) -> str | None:
@@ -53,18 +69,19 @@ class Cookies:
         claim = _read(cookie)
         return claim and claim[0].name
 
-    def holder(self, cookie: str, readers: Iterable[Reader], now: float) -> tuple[Reader, float] | None:
-        """Return which of some readers has signed in with it, and until when it is good; None where none has."""
+    def session(self, cookie: str, readers: Iterable[Reader], now: float) -> Session | None:
+        """Return the sign-in of one of some readers that it stands for; None where it stands for none."""
         found = _read(cookie)
         if found is None:
             return None
         claim, signed, mac = found
         # A clock that is a little behind is no forgery.
-        if not claim.issued_at - 60 <= now < claim.issued_at + self.life:
+        until = min(claim.expires_at, claim.issued_at + self.life)
+        if not claim.issued_at - 60 <= now < until:
             return None
         for reader in readers:
             if hmac.compare_digest(mac, self._mac(reader, signed)) and reader.name == claim.name:
-                return reader, float(claim.issued_at + self.life)
+                return Session(claim.session, reader, float(until))
         return None
 
     def _mac(self, reader: Reader, claim: bytes) -> bytes:

@@ -60,8 +60,14 @@ class Credentials:
             **user.settings(),
         }
 
-    def tell(self, url: str) -> None:
-        """Write each user's settings as lines of KEY=value, whole from the first moment."""
+    def tell(self, url: str, web: str) -> None:
+        """Write each user's settings as lines of KEY=value, whole from the first moment.
+
+        Args:
+            url: of the server.
+            web: where what was said is read, which is by nobody's user at NATS.
+        """
         for user in USERS:
-            lines = [f"{name}={shlex.quote(value)}\n" for name, value in self.settings(user, url).items()]
+            told = {"AGENT_COMMS_URL": web, **self.settings(user, url)}
+            lines = [f"{name}={shlex.quote(value)}\n" for name, value in told.items()]
             write_private(self.env_file(user), "".join(lines))

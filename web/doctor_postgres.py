@@ -15,6 +15,7 @@ from flows.settings import Settings
 from web.doctor_nats import clock
 from web.failure import in_words
 from web.finding import Finding, failing, ok, skipped, warning
+from web.reach import Reach
 
 LEAST_VERSION = 140_000
 STATEMENT_S = 5
@@ -28,7 +29,9 @@ NEEDS = {
         ("agent_messages", "SELECT, INSERT"), ("runs", "SELECT, INSERT, UPDATE"), ("dead_letters", "INSERT"),
     ),
     "recover runs": (("reconcile_queue", "SELECT, INSERT, UPDATE"), ("artifacts", "SELECT, INSERT, UPDATE")),
-    "prune": (("agent_messages", "DELETE"), ("dead_letters", "DELETE"), ("pruned", "UPDATE")),
+    "prune": (
+        ("agent_messages", "DELETE"), ("dead_letters", "DELETE"), ("audit_log", "DELETE"), ("pruned", "UPDATE"),
+    ),
 }  # fmt: skip
 
 
@@ -119,6 +122,9 @@ def _check_roles(connection: Connection[Any], *, has_schema: bool) -> Iterator[F
     if "store messages" in may and _is_kept_apart(connection):
         todo = f"ALTER ROLE {user} BYPASSRLS: Postgres takes no COPY from it otherwise"
         yield failing("roles", f"connected as {user}, from whom row-level security keeps rows", todo)
+    if "show messages" in may and _sees_everything_of_itself(connection):
+        todo = f"REVOKE {Reach.ALL.value} from it, and make it a member of {Reach.SOME.value} alone"
+        yield failing("roles", f"connected as {user}, who inherits the sight of everything", todo)
     if may:
         yield ok("roles", f"connected as {user}, who may {', '.join(may)}")
     else:
@@ -129,6 +135,12 @@ def _check_roles(connection: Connection[Any], *, has_schema: bool) -> Iterator[F
 def _is_kept_apart(connection: Connection[Any]) -> bool:
     """Whether the role sees such rows alone as it says it reads for: right for the web, wrong for who stores."""
     return bool(_one(connection, "SELECT row_security_active(%s)", f"{sql.SCHEMA}.agent_messages"))
+
+
+def _sees_everything_of_itself(connection: Connection[Any]) -> bool:
+    """Whether the role, which is to see what it says it reads for, has what the web takes for those who read all."""
+    heir = "SELECT true FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'USAGE')"
+    return _is_kept_apart(connection) and bool(_one(connection, heir, Reach.ALL.value))
 
 
 def _may_all(connection: Connection[Any], needs: tuple[tuple[str, str], ...]) -> bool:

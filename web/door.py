@@ -15,10 +15,11 @@ from msgspec import Struct
 from flows.settings import Settings
 from web import rights, sight
 from web.access import networks, roster_of
-from web.cookie import Cookies
+from web.cookie import Cookies, Session
+from web.endings import Endings
 from web.person import ANYBODY, How, Person, Right, make_person
 from web.problems import Problem
-from web.roster import Entry, Reader, Roster
+from web.roster import Entry, Roster
 from web.sight import NOTHING, Sight
 
 log = logging.getLogger(__name__)
@@ -69,12 +70,14 @@ class Door:
 
     Args:
         settings: AGENT_COMMS_AUTH and what goes with it.
+        endings: which sign-ins were ended.
 
     Raises:
         SettingError: something doesn't go together.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, endings: Endings) -> None:
+        self._endings = endings
         self.auth = settings.agent_comms_auth
         self.cookies = Cookies(settings.agent_comms_cookie_key or "", HOUR_S * settings.agent_comms_session_hours)
         self._proxies = networks(settings.agent_comms_proxy_addresses)
@@ -113,6 +116,20 @@ class Door:
         else:
             message = "The proxy has not said who asks, in X-Forwarded-User."
         raise Unknown(message)
+
+    def end_session(self, asked: Request) -> Person | None:
+        """End the sign-in whose cookie a request brings, whoever else may have a copy; return who signs out.
+
+        Returns:
+            None where no cookie stands for a sign-in that goes on.
+        """
+        left = None
+        for name in (SECURE_COOKIE, COOKIE):
+            cookie = asked.cookies.get(name)
+            found = self._session(self.roster, cookie) if cookie and self.roster else None
+            if found is not None and self._endings.end(found.id, found.until):
+                left = _person(found.reader.name, "cookie", (found.reader,))
+        return left
 
     def is_proxy(self, address: str | None) -> bool:
         """Whether a peer is one of AGENT_COMMS_PROXY_ADDRESSES; a Unix socket has no address."""
@@ -160,19 +177,22 @@ class Door:
             if self._thread is None and self.roster is not None:
                 self._thread = threading.Thread(target=self._run, name="door", daemon=True)
                 self._thread.start()
+                if self.takes_sign_in:
+                    self._endings.start()
 
     def close(self) -> None:
         """Look after nobody any longer."""
         self._stopping.set()
+        self._endings.close()
 
     def _run(self) -> None:
         roster = cast("Roster", self.roster)
-        version = -1
+        seen: tuple[int, int] | None = None
         while not self._stopping.wait(TICK_S):
             try:
                 roster.refresh()
-                everybody = version != roster.version
-                version = roster.version
+                versions = roster.version, self._endings.version
+                everybody, seen = versions != seen, versions
                 self._turn_out(everybody=everybody)
             except Exception:
                 # Who is let in no longer is to be turned out, whatever became of somebody else.
@@ -210,19 +230,22 @@ class Door:
         return Visit(person, who)
 
     def _by_cookie(self, roster: Roster, cookie: str) -> Visit:
-        def holder() -> tuple[Reader, float] | None:
-            readers = roster.by_name(self.cookies.name(cookie) or "")
-            return self.cookies.holder(cookie, readers, time.time())
+        def session() -> Session | None:
+            found = self._session(roster, cookie)
+            return None if found is None or self._endings.has(found.id) else found
 
         def who() -> Person | None:
-            held = holder()
-            return _person(held[0].name, "cookie", (held[0],)) if held else None
+            found = session()
+            return _person(found.reader.name, "cookie", (found.reader,)) if found else None
 
-        found, person = holder(), who()
+        found, person = session(), who()
         if found is None or person is None:
             message = "You are not signed in any longer. Sign in at /sign-in."
             raise Unknown(message)
-        return Visit(person, who, found[1])
+        return Visit(person, who, found.until)
+
+    def _session(self, roster: Roster, cookie: str) -> Session | None:
+        return self.cookies.session(cookie, roster.by_name(self.cookies.name(cookie) or ""), time.time())
 
     @staticmethod
     def _by_groups(roster: Roster, user: str, groups: str) -> Visit:
@@ -250,6 +273,12 @@ def install(app: Flask) -> None:
 def person() -> Person:
     """Return who asks."""
     return visit().person
+
+
+def may(right: Right) -> bool:
+    """Whether whoever asks, known or not, has a right anywhere."""
+    found: Visit | None = g.get("visit")
+    return found is not None and found.person.may(right)
 
 
 def visit() -> Visit:

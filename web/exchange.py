@@ -18,7 +18,7 @@ from flask import Blueprint, Response, current_app, request
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
 from web import parameters
 from web.door import door, visit
-from web.frame import Item
+from web.frame import SSE_WITH_HTML, Item
 from web.gate import Gate
 from web.history import History
 from web.live import Hub
@@ -63,6 +63,10 @@ class Tagged:
         more = data if isinstance(data, dict) else {}
         told = {**more, "topic": self._topic, "cursor": None if cursor is None else str(cursor)}
         return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(told))
+
+    def caught_up(self, cursor: int | None) -> bytes:
+        """Return an event: who watches the topic has all of it."""
+        return self.control("caught-up", cursor, {})
 
     def beat(self) -> bytes:
         """Return nothing: the connection says for all that it is alive."""
@@ -113,14 +117,14 @@ class Exchange:
             for stream in self._streams
         ]
         try:
-            yield b":\n\n"
+            yield SSE_WITH_HTML.beat()
             for thread in threads:
                 thread.start()
             while True:
                 try:
                     piece = self._waiting.get(timeout=self._pace.beat)
                 except queue.Empty:
-                    yield b":\n\n"
+                    yield SSE_WITH_HTML.beat()
                     continue
                 if piece is None:
                     break
@@ -210,7 +214,8 @@ def _stream(cursor: int, topic: str) -> Stream:
     if "\0" in topic or "\0" in "".join(query.values()):
         message = "watch holds a NUL, which nothing here does."
         raise Problem(message, "watch")
-    return MessageStream(hub, history, _pace(), start, form, scope=scope, run=None, limit=1)
+    run = query.get("runId") if channel == CHANNEL_GENERAL else None
+    return MessageStream(hub, history, _pace(), start, form, scope=scope, run=run, limit=1)
 
 
 def _pace() -> Pace:

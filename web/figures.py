@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 import sql
 from flows import backlog
+from web.metrics import note_question
 from web.pool import Connection, Pool
 from web.sight import EVERYTHING, seeing
 
@@ -18,7 +19,7 @@ class Standing(Struct, frozen=True):
 
     queue: dict[str, int]
     overdue: float = 0.0
-    reconciled: dict[bool, int] = {}
+    reconciled: dict[str, int] = {}
     talking: int = 0
     silent: int = 0
     letters: int = 0
@@ -41,11 +42,11 @@ def families(standing: Standing) -> Iterator[Metric]:
     )
     reconciled = GaugeMetricFamily(
         "agent_comms_reconciled_recently_runs",
-        "Runs reconciled in the last seven days, by whether everything that they said is there.",
+        "Runs reconciled in the last seven days, by whether everything that they said is there; unknown: no artifacts.",
         labels=["complete"],
     )
-    for complete in (True, False):
-        reconciled.add_metric([str(complete).lower()], standing.reconciled.get(complete, 0))
+    for complete in ("true", "false", "unknown"):
+        reconciled.add_metric([complete], standing.reconciled.get(complete, 0))
     yield reconciled
     running = GaugeMetricFamily(
         "agent_comms_running_runs",
@@ -71,7 +72,7 @@ class Figures:
     """
 
     def __init__(self, conninfo: str, stale_after: timedelta) -> None:
-        self._pool = Pool(conninfo, 1)
+        self._pool = Pool(conninfo, 1, note=note_question)
         self._stale_after = stale_after
         self._standing: Standing | None = None
 

@@ -6,12 +6,12 @@ import os
 import secrets
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
 from msgspec import Struct
 
 from connectors.connection import NatsUnavailable
@@ -19,12 +19,13 @@ from connectors.outbox import CHECKPOINT_S
 from connectors.puback import PublishError
 from connectors.spool import Parcel
 from connectors.watch import FileWatch
+from flows.ending import Ending
 from flows.fit import budget
 from flows.ledger import Desk, Ledger
 from flows.payload import Speaker
 from flows.post import Post
-from flows.sidecar import Ending, Report, Sidecar
-from web.failure import IN_PART, in_words, say
+from flows.sidecar import Report, Sidecar
+from web.failure import IN_PART, in_words, say, tell
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -36,6 +37,10 @@ LAST_LOOKS = 2
 LOOK_S = 0.02
 # What is on disk is read to its end, however little time there is to send it.
 READING_S = 2.0
+# An end comes once and stays to be read, while the last lines may take their time.
+_ONCE = object()
+# By which a file of a kind is asked for.
+OPTIONS = {"codex-events": "--codex-events", "log": "--log-file"}
 
 
 class End(Protocol):
@@ -67,6 +72,7 @@ class Station(Struct):
     selector: selectors.BaseSelector
     wake: Callable[[], None]
     _wakened: int
+    _lost: deque[tuple[str, int, int]]
 
     @classmethod
     def of(cls, settings: Settings, name: str, *, fresh: bool = False, **options: Any) -> Station:
@@ -89,7 +95,16 @@ class Station(Struct):
         def leave(parcel: Parcel, error: PublishError) -> None:
             sidecar.left(parcel, error)
 
-        post = Post.of(settings, speaker, name, say=say, on_trouble=complain, on_left=leave)
+        lost: deque[tuple[str, int, int]] = deque()
+        post = Post.of(
+            settings,
+            speaker,
+            name,
+            say=say,
+            on_trouble=complain,
+            on_left=leave,
+            on_lost=lambda *lines: lost.append(lines),
+        )
         ledger = Ledger() if fresh else post.desk.read()
         ledger.session = ledger.session or secrets.token_hex(8)
         sidecar = Sidecar(
@@ -110,7 +125,7 @@ class Station(Struct):
             with suppress(BlockingIOError):
                 os.write(writing, b".")
 
-        return cls(sidecar, post, settings, selector, wake, reading)
+        return cls(sidecar, post, settings, selector, wake, reading, lost)
 
     def run(self, until: End, grace: float, *, finished: str = "status") -> Report:
         """Follow until the run is over, then send what is left.
@@ -124,18 +139,24 @@ class Station(Struct):
         sidecar.outbox.start()
         self._tell_prometheus()
         watch = FileWatch([*sidecar.paths, *([until.file] if until.file else [])])
-        for file in (watch.fileno(), until.fileno()):
+        for file, data in ((watch.fileno(), None), (until.fileno(), _ONCE)):
             if file is not None:
-                self.selector.register(file, selectors.EVENT_READ)
+                self.selector.register(file, selectors.EVENT_READ, data)
         saved_at = 0.0
         while not (until.is_over or sidecar.is_at_end):
             changed = sidecar.poll()
             if (now := time.monotonic()) - saved_at > CHECKPOINT_S:
+                self._miss()
                 sidecar.checkpoint(self.post.desk)
                 saved_at = now
             self._wait(watch, changed=changed)
         watch.close()
         return self._end(until, time.monotonic() + grace, finished)
+
+    def _miss(self) -> None:
+        """Note what the spool has lost."""
+        while self._lost:
+            self.sidecar.miss(*self._lost.popleft())
 
     def _tell_prometheus(self) -> None:
         # What it takes to do so is seldom wanted, and costs a start half as long again.
@@ -150,7 +171,10 @@ class Station(Struct):
         patience = watch.patience(changed=changed)
         if changed:
             patience = BREATH_S if self.sidecar.outbox.has_enough else 0
-        if self.selector.select(patience):
+        if ready := self.selector.select(patience):
+            for key, _ in ready:
+                if key.data is _ONCE:
+                    self.selector.unregister(key.fileobj)
             with suppress(BlockingIOError):
                 os.read(self._wakened, 4096)
             watch.drain()
@@ -174,13 +198,14 @@ class Station(Struct):
             sidecar.abandon()
         sidecar.finished(ending, finished)
         sidecar.outbox.drain(deadline)
+        self._miss()
         report = sidecar.report()
         sidecar.checkpoint(self.post.desk, over=True)
         self.post.close()
         return report
 
 
-def tell(report: Report, desk: Desk, *, strict: bool) -> int:
+def report_on(report: Report, desk: Desk, *, strict: bool) -> int:
     """Say what became of the lines; returns the exit code.
 
     Args:
@@ -188,22 +213,33 @@ def tell(report: Report, desk: Desk, *, strict: bool) -> int:
         desk: where the rest is.
         strict: it is a failure where something is left.
     """
-    click.echo(f"{report.published} published, {report.left} left to backfill")
+    tell(summary(report))
     for line in details(report, desk.folder):
         say(line)
     return IN_PART if strict and report.left else 0
 
 
+def summary(report: Report) -> str:
+    """Return what became of the lines, in a line that tools may read."""
+    return f"{report.published} published, {report.left} left to backfill"
+
+
 def details(report: Report, folder: Path | None) -> list[str]:
-    """Return what else there is to say of the lines, a line each."""
+    """Return what else there is to say of the lines, a line each.
+
+    Args:
+        report: what became of them.
+        folder: the spool's; without one what was in it is gone.
+    """
     lines = []
     if report.waiting and folder:
-        lines.append(f"the spool {folder} keeps {report.waiting} of them; the next start sends them")
+        lines.append(f"of those left, {report.waiting} are kept in {folder}, and the next start sends them")
     elif report.waiting:
-        lines.append(f"{report.waiting} of them were kept in memory alone and are gone")
+        lines.append(f"of those left, {report.waiting} were kept in memory alone and are gone")
     for origin, gaps in report.gaps.items():
         shown = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in gaps[:20])
         lines.append(f"left to backfill: lines {shown}{' …' if len(gaps) > 20 else ''} of {origin}")
     if report.skipped:
         lines.append(f"{report.skipped} lines are no events of Codex")
+    lines += [f"{OPTIONS[kind]} {path}: there never was such a file" for kind, path in report.absent]
     return lines

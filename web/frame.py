@@ -11,6 +11,7 @@ import msgspec
 from flows.message import Event
 from web.queries import RunRow
 from web.render import message_html, run_html
+from web.usage import without_sum
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def message_item(event: Event) -> Item:
 
 def run_item(run: RunRow, seq: int) -> Item:
     """Encode a run as it is at a cursor."""
-    return Item(seq, _encode({"run": run}), lambda: run_html(run))
+    return Item(seq, _encode({"run": without_sum(run)}), lambda: run_html(run))
 
 
 class Form(Protocol):
@@ -81,6 +82,9 @@ class Form(Protocol):
 
     def control(self, name: str, cursor: int | None, data: object) -> bytes:
         """Return word of the stream itself, which repeats its cursor."""
+
+    def caught_up(self, cursor: int | None) -> bytes:
+        """Say that all that was stored is sent, and what follows is live; empty where the client doesn't ask."""
 
     def beat(self) -> bytes:
         """Return a sign of life; empty where the connection has another."""
@@ -113,9 +117,13 @@ class ServerSentEvents:
         head = f"event: {name}\n".encode()
         return b"%bdata: %b\n\n" % (head, _encode(data)) if cursor is None else _event(cursor, _encode(data), head)
 
+    def caught_up(self, cursor: int | None) -> bytes:
+        """Tell a page, which counts what it has missed."""
+        return self.control("caught-up", cursor, {}) if self._with_html else b""
+
     def beat(self) -> bytes:
-        """Return a comment."""
-        return b":\n\n"
+        """Return a comment, and for a page, which sees no comment, an event."""
+        return b":\n\nevent: alive\ndata: {}\n\n" if self._with_html else b":\n\n"
 
     def retry(self, least: float, most: float) -> bytes:
         """Have the client wait a random while before it comes again, so that not all come at once."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from flows.backfill import Progress
+    from flows.progress import Progress
 
 EVERY_S = 5.0
 

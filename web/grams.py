@@ -9,13 +9,14 @@ part of a word, so nothing here knows a language. Each run is hashed to a few of
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from hashlib import blake2b
-from itertools import pairwise
-from typing import Any
+from sys import intern
+from typing import Any, TypeVar
 from zlib import crc32
 
 from flows.message import Event
+
+T = TypeVar("T")
 
 SLOTS = 16_384
 # The same objects wherever they are kept: a slot then takes a pointer, and none is made anew.
@@ -28,7 +29,11 @@ ENOUGH_SLOTS = 4
 MOST_SLOTS = 16
 # Of a longer word, say an image in base64, the ends are enough.
 LONGEST_WORD = 1_024
-WORDS_A_BREATH = 500
+# Of a long text so much is looked at in one go: words and signs, and of those that are new so many.
+PIECES_A_BREATH = 500
+WORDS_A_BREATH = 50
+# So many words, seams and short runs each are remembered, of which most come again and again.
+KEPT = 65_536
 # What no text holds, so that no word passes for a name or a seam.
 _MARK = "\0"
 
@@ -51,15 +56,25 @@ def slots_of_texts(texts: Iterable[str], breathe: Callable[[], object] = lambda:
     """
     found: set[int] = set()
     seen: set[str] = set()
+    # Runs of one and two characters come in nearly every word, and are looked at once for all of them.
+    short: set[str] = set()
     for text in texts:
         pieces = _pieces(text)
-        found.update(_slots_of_seams(_seams(pieces)))
-        new = {piece.rstrip() for piece in pieces} - seen
-        seen |= new
-        for number, word in enumerate(new, 1):
-            found.update(_slots_of_word(word))
-            if number % WORDS_A_BREATH == 0:
+        breathe()
+        for start in range(0, len(pieces), PIECES_A_BREATH):
+            # And the next one: there is a seam between the two.
+            some = pieces[start : start + PIECES_A_BREATH + 1]
+            found.update(map(_SLOTS_OF_SEAMS.__getitem__, _seams(some)))
+            new = [*{piece.rstrip() for piece in {*some}} - seen]
+            seen.update(new)
+            short.update("".join(new))
+            for first in range(0, len(new), WORDS_A_BREATH):
+                for pairs, longer in map(_RUNS_OF_WORDS.__getitem__, new[first : first + WORDS_A_BREATH]):
+                    short.update(pairs)
+                    found.update(longer)
                 breathe()
+            breathe()
+    found.update(*map(_SPREADS.__getitem__, short))
     return found
 
 
@@ -68,7 +83,7 @@ def slots_of_term(term: str) -> list[int]:
     pieces = _pieces(term)
     # Of the first and the last word of a term a text may hold more than the term does.
     sure = pieces[len(pieces[0].rstrip()) < SEAM : len(pieces) - (len(pieces[-1]) < SEAM)] if pieces else []
-    found = _slots_of_seams(_seams(sure))
+    found = [*map(_SLOTS_OF_SEAMS.__getitem__, _seams(sure))]
     for word in sorted({piece.rstrip() for piece in pieces}, key=len, reverse=True):
         telling: list[int] = []
         for slots in reversed(list(_slots_by_length(word))):
@@ -80,7 +95,7 @@ def slots_of_term(term: str) -> list[int]:
 
 def slots_of_name(*name: str) -> tuple[int, ...]:
     """Return the slots of something that isn't said, but known of a message: a channel, a workflow, an agent."""
-    return _spread(_MARK + _MARK.join(name))
+    return _SPREADS[_MARK + _MARK.join(name)]
 
 
 def names(event: Event) -> Iterator[tuple[str, ...]]:
@@ -142,20 +157,20 @@ def _pieces(text: str) -> list[str]:
 
 def _seams(pieces: list[str]) -> set[str]:
     """Return what is on both sides of where two pieces meet."""
-    return {
-        f"{_MARK}{one[-SEAM - 1 :] if one[-1] == ' ' else one[-SEAM:]}{other[:SEAM]}" for one, other in pairwise(pieces)
-    }
+    ends = [piece[-SEAM - 1 :] if piece[-1] == " " else piece[-SEAM:] for piece in pieces]
+    return {f"{_MARK}{end}{other[:SEAM]}" for end, other in zip(ends, pieces[1:], strict=False)}
 
 
-def _slots_of_seams(seams: Iterable[str]) -> list[int]:
-    return [_NUMBERS[crc32(seam.encode("utf-8", "surrogatepass")) % SLOTS] for seam in seams]
+def _slot_of_seam(seam: str) -> int:
+    return _NUMBERS[crc32(seam.encode("utf-8", "surrogatepass")) % SLOTS]
 
 
-@lru_cache(maxsize=32_768)
-def _slots_of_word(word: str) -> tuple[int, ...]:
+def _runs_of_word(word: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return a word's runs of two characters, and the slots of those of three and four."""
     half = LONGEST_WORD // 2
     parts = (word,) if len(word) <= LONGEST_WORD else (word[:half], word[-half:])
-    return tuple({_NUMBERS[slot] for part in parts for slots in _slots_by_length(part) for slot in slots})
+    pairs = {intern(part[start : start + 2]) for part in parts for start in range(len(part) - 1)}
+    return tuple(pairs), tuple({_NUMBERS[slot] for part in parts for slots in _slots_of_longer(part) for slot in slots})
 
 
 def _slots_by_length(word: str) -> Iterator[list[int]]:
@@ -163,8 +178,12 @@ def _slots_by_length(word: str) -> Iterator[list[int]]:
 
     Shorter runs have more of them: who looks for one has few others to tell texts apart by.
     """
-    yield [slot for character in word for slot in _spread(character)]
-    yield [slot for start in range(len(word) - 1) for slot in _spread(word[start : start + 2])]
+    yield [slot for character in word for slot in _SPREADS[character]]
+    yield [slot for start in range(len(word) - 1) for slot in _SPREADS[word[start : start + 2]]]
+    yield from _slots_of_longer(word)
+
+
+def _slots_of_longer(word: str) -> Iterator[list[int]]:
     data = word.encode("utf-8", "surrogatepass")
     for length in (3, 4):
         starts = range(len(word) - length + 1)
@@ -174,7 +193,29 @@ def _slots_by_length(word: str) -> Iterator[list[int]]:
             yield [crc32(word[start : start + length].encode("utf-8", "surrogatepass")) % SLOTS for start in starts]
 
 
-@lru_cache(maxsize=32_768)
 def _spread(text: str) -> tuple[int, ...]:
     number = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-    return tuple((number >> shift) % SLOTS for shift in range(0, 3 * _BITS, _BITS))
+    return tuple(_NUMBERS[(number >> shift) % SLOTS] for shift in range(0, 3 * _BITS, _BITS))
+
+
+class _Kept(dict[str, T]):
+    """What was made of texts lately: nothing is counted or moved when something is found again.
+
+    Args:
+        make: makes it of a text.
+    """
+
+    def __init__(self, make: Callable[[str], T]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> T:
+        if len(self) >= KEPT:
+            self.clear()
+        made = self[text] = self._make(text)
+        return made
+
+
+_SPREADS = _Kept(_spread)
+_SLOTS_OF_SEAMS = _Kept(_slot_of_seam)
+_RUNS_OF_WORDS = _Kept(_runs_of_word)

@@ -1,11 +1,14 @@
 """gunicorn -c web/gunicorn.conf.py 'web:create_app()': one process, a greenlet a connection."""
 
+import fcntl
+import gc
 import logging
 import os
 import resource
 import shutil
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -32,7 +35,8 @@ _TICK_S = 0.1
 # How often each process notes how it stands, for whichever of them is asked.
 _VITALS_S = 1.0
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_METRICS_NAME = "agent-comms-metrics-"
+_METRICS_NAME = "agent-comms-web-metrics-"
+_SETTLED_S = 1.0
 # Descriptors beside those of live connections: pages, probes, servers, files.
 _OTHER_FILES = 500
 
@@ -73,6 +77,10 @@ class Worker(GeventWorker):  # type: ignore[misc]  # untyped
         extensions["door"].start()
         gevent.spawn(self._drain_in_time, extensions["hub"])
         gevent.spawn(self._note_vitals)
+        # What was loaded stays, and need not be looked through for cycles again and again: everybody waits meanwhile.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         super().run()
         close_app(self.wsgi)
         if tracing is not None:
@@ -156,11 +164,35 @@ def _share_metrics() -> None:
         memory = "/dev/shm"  # noqa: S108  # the folder in it gets a name that nobody can guess
         parent = memory if os.access(memory, os.W_OK) else None
         try:
-            os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=_METRICS_NAME, dir=parent)
+            _sweep(Path(parent or tempfile.gettempdir()))
+            folder = tempfile.mkdtemp(prefix=_METRICS_NAME, dir=parent)
+            _hold(folder)
+            os.environ[_METRICS_FOLDER] = folder
         except OSError as error:
             sys.exit(
                 f"agent-comms: TMPDIR: there is no folder that temporary files can be written to: {error.strerror}"
             )
+
+
+def _hold(folder: str) -> None:
+    """Keep a folder for as long as any of our processes is there: they inherit the lock, whoever is killed."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(held, True)
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders of servers that were killed: nobody holds those."""
+    for folder in parent.glob(f"{_METRICS_NAME}*"):
+        with suppress(OSError):
+            taken = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                # One that was made a moment ago may not be held yet.
+                if time.time() - os.fstat(taken).st_ctime > _SETTLED_S:
+                    fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(taken)
 
 
 def _check(*addresses: str) -> Settings:

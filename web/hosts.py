@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from flask import Flask, request
 
 from flows.settings import Settings
+from web.access import host_names
 from web.problems import Problem
 
 # Whoever asks whether we live, or what we measure, knows our address only.
@@ -18,7 +19,7 @@ _ODD = frozenset("@/?#\\")
 
 def install(app: Flask, settings: Settings) -> None:
     """Have an app refuse what is asked under a name that is none of its own."""
-    names = frozenset(filter(None, (name.strip().lower() for name in settings.agent_comms_hosts.split(","))))
+    names = host_names(settings.agent_comms_hosts)
     if not names and settings.agent_comms_auth != "none":
         return
 

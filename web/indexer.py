@@ -15,17 +15,18 @@ from psycopg import Connection
 
 import sql
 from flows.message import Event
-from web.pool import show, take_role
 from web.queries import PAGE_BYTES, newest_seq, tail
+from web.reach import show, take_role
 from web.segment import Block, parts, segments
 from web.sight import EVERYTHING
+from web.turn import Turn
 
 log = logging.getLogger(__name__)
 
 # So many messages, or so many bytes of them, are indexed at once.
 ROWS = 2_048
 # They are read in such pieces, lest others of this process wait.
-PIECE = 256
+PIECE = 64
 POLL_S = 1.0
 # How long one waits that isn't the one that works.
 IDLE_S = 10.0
@@ -60,6 +61,8 @@ class Indexer:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._warned = False
+        # What is live takes several steps from its row to a client: the others have as long a turn.
+        self._turn = Turn(self._stopping.wait)
 
     def start(self) -> None:
         """Start, once; after the fork of a worker, never before."""
@@ -101,10 +104,11 @@ class Indexer:
         while not self._stopping.is_set():
             head = newest_seq(connection)
             began = time.monotonic()
+            self._turn.begin()
             if began - forgot > FORGET_S and not forget(connection):
                 forgot = began
             # Nothing new, nothing to do: a quiet database is left alone.
-            if head == seen or not index_next(connection, self._breathe):
+            if head == seen or not index_next(connection, self._turn.breathe):
                 seen = head
                 self._stopping.wait(POLL_S)
             elif newest_seq(connection) - head > ROWS:
@@ -116,9 +120,6 @@ class Indexer:
             words = " ".join(str(error).split())
             todo = "run `agent-comms migrate`, which grants it, or search grows slow"
             log.warning("indexer: %s; %s", words, todo, extra={"todo": todo})
-
-    def _breathe(self) -> None:
-        time.sleep(0)
 
 
 def take_turn(connection: Connection) -> bool:

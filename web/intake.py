@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Request, request
 from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from web.problems import Problem
+from web.problems import TOO_LARGE, Problem
 
 JSON = "application/json"
 CLOUD_EVENT = "application/cloudevents+json"
@@ -23,6 +24,9 @@ _PORTS = {"http": 80, "https": 443}
 _FOREIGN = ("cross-site", "same-site")
 # A client that sends nothing of its body for so long is given up.
 BODY_S = 30.0
+# Of a body that is too large so much is read on, that its client gets to read why.
+_DISCARDED = TOO_LARGE
+_PIECE = 64 * 1024
 
 
 def install(app: Flask) -> None:
@@ -48,22 +52,48 @@ def read_body() -> bytes:
 
     Raises:
         Problem: it breaks off, or is no body at all.
+        RequestEntityTooLarge: it is too large, which is not known of chunks before they are there.
     """
     client: Any = request.environ.get("gunicorn.socket")
     if client is not None:
         client.settimeout(BODY_S)
     try:
-        return request.get_data(cache=False)
+        body = request.get_data(cache=False)
+        if len(body) >= TOO_LARGE - 1 and _has_more():
+            _hang_up(client)
+            raise RequestEntityTooLarge
+        return body
     except (OSError, ParseException) as error:
-        if client is not None:
-            # Where a next request would begin is not known.
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RD)
+        # Where a next request would begin is not known.
+        _hang_up(client)
         message = "body: it breaks off before its end, or its chunks are malformed."
         raise Problem(message, "body") from error
     finally:
         if client is not None:
             client.settimeout(None)
+
+
+def _has_more() -> bool:
+    """Whether a body goes on where it was cut, as its reader does without a word; some of the rest is read, too."""
+    rest = request.environ["wsgi.input"]
+    if not rest.read(1):
+        return False
+    with suppress(OSError, ParseException):
+        for _ in range(_DISCARDED // _PIECE):
+            if not rest.read(_PIECE):
+                break
+    return True
+
+
+def _hang_up(client: Any) -> None:
+    """Read nothing more of a connection, and end it once it was answered."""
+    asked = getattr(getattr(request.environ["wsgi.input"], "reader", None), "req", None)
+    if asked is not None:
+        # What of the rest is here already would be taken for a request.
+        asked.force_close()
+    if client is not None:
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RD)
 
 
 def _check() -> None:

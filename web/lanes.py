@@ -1,7 +1,5 @@
 """A run over time, a lane an agent: how much was said, calls as bars, failures marked; the general channel too."""
 
-import threading
-from collections import OrderedDict
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -9,13 +7,11 @@ from psycopg import Connection
 
 import sql
 from flows.message import CHANNEL_GENERAL
-from web.queries import Key, RunRow
+from web.queries import RunRow
 
 SLICES = 120
 # Of more agents those that said most have a lane each, the others one together.
 MOST_LANES = 8
-MOST_MARKS = 40
-MOST_KEPT = 64
 OTHERS = "others"
 
 # A slice of an agent's: its number, its messages, calls and failures, and when the first failure was.
@@ -37,7 +33,7 @@ class Lane(Struct, frozen=True):
         agent: empty for the general channel.
         said: of each slice with messages, its number and how many there are.
         calls: the same of tool calls.
-        marks: where something went wrong, the first ones.
+        marks: where something went wrong.
     """
 
     agent: str
@@ -62,6 +58,11 @@ class Lane(Struct, frozen=True):
         """The tool calls as an SVG path in the same measure."""
         return _bars(self.calls, self.level)
 
+    @property
+    def ticks(self) -> str:
+        """Where something went wrong, as an SVG path: a tick above the bars."""
+        return "".join(f"M{mark.slice} 0h1v3h-1z" for mark in self.marks)
+
 
 class Lanes(Struct, frozen=True):
     """A run over time."""
@@ -76,33 +77,12 @@ class Lanes(Struct, frozen=True):
         return self.first_at + timedelta(seconds=self.seconds)
 
 
-class LaneKeeper:
-    """Reads lanes, and keeps those of runs that have said nothing since: they take a look at all that a run said."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[Key, int, int], Lanes] = OrderedDict()
-
-    def lanes(self, connection: Connection, run: RunRow) -> Lanes | None:
-        """Return a run's lanes; None where it has said nothing."""
-        if run.first_at is None or run.last_at is None:
-            return None
-        name = run.key, run.messages, run.pruned
-        with self._lock:
-            if found := self._kept.get(name):
-                return found
-        lanes = read_lanes(connection, run.key, run.first_at, run.last_at)
-        with self._lock:
-            self._kept[name] = lanes
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return lanes
-
-
-def read_lanes(connection: Connection, key: Key, first_at: datetime, last_at: datetime) -> Lanes:
-    """Read the lanes of a run between two times."""
-    seconds = max(1.0, (last_at - first_at).total_seconds())
-    namespace, uid = key
+def read_lanes(connection: Connection, run: RunRow) -> Lanes | None:
+    """Read the lanes of a run; None where it has said nothing."""
+    if run.first_at is None or run.last_at is None:
+        return None
+    first_at, seconds = run.first_at, max(1.0, (run.last_at - run.first_at).total_seconds())
+    namespace, uid = run.key
     arguments = {"namespace": namespace, "uid": uid, "first_at": first_at, "seconds": seconds, "slices": SLICES}
     by_agent: dict[str, list[Row]] = {}
     for agent, channel, *numbers in connection.execute(sql.query("run_lanes"), arguments):
@@ -138,7 +118,7 @@ def _lane(agent: str, rows: list[Row]) -> Lane:
             first = wrong_at if before is None else min(before.at, wrong_at)
             marks[number] = Mark(number, first, wrong + (before.count if before else 0))
     failures = sum(mark.count for mark in marks.values())
-    shown = [marks[number] for number in sorted(marks)][:MOST_MARKS]
+    shown = [marks[number] for number in sorted(marks)]
     return Lane(agent, sum(said.values()), failures, sorted(said.items()), sorted(calls.items()), shown)
 
 

@@ -45,12 +45,12 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def _open() -> Iterator[tuple[Letters, Settings]]:
-    from flows.database import conninfo
+    from flows.database import seeing_all
     from flows.letters import Letters
     from flows.settings import Settings
 
     settings = Settings.from_env()
-    letters = Letters(conninfo(settings, "agent-comms-dead-letters"))
+    letters = Letters(seeing_all(settings, "agent-comms-dead-letters"))
     try:
         yield letters, settings
     finally:

@@ -7,7 +7,9 @@ a thread runs one loop.
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NoResult
+from contextlib import suppress
 from urllib.parse import quote
 
 from nats.aio.msg import Msg
@@ -43,7 +45,7 @@ class Link:
         with self._lock:
             if self._connection is None:
                 self._connection = NatsConnection(self._options)
-                threading.Thread(target=self._connection.connect, name="link", daemon=True).start()
+                threading.Thread(target=_connect, args=[self._connection], name="link", daemon=True).start()
             return self._connection
 
     @property
@@ -123,3 +125,9 @@ class Link:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
+
+
+def _connect(connection: NatsConnection) -> None:
+    # It may be closed before a server has answered.
+    with suppress(CancelledError):
+        connection.connect()

@@ -24,6 +24,7 @@ from web.mailbox import Mailbox
 from web.metrics import SUBSCRIBERS
 from web.pool import Connection
 from web.queries import Key, Scope, newest_seq, read_runs, tail
+from web.reach import reach_of
 from web.sight import EVERYTHING, Sight
 from web.watchers import Watchers
 
@@ -162,7 +163,7 @@ class Hub:
         backoff = LEAST_BACKOFF_S
         while not self._stopping.is_set():
             try:
-                with Connection.open(self._conninfo) as connection:
+                with Connection.open(self._conninfo, reach_of(EVERYTHING)) as connection:
                     self._begin(connection)
                     backoff = LEAST_BACKOFF_S
                     self._follow(connection)

@@ -12,6 +12,8 @@ from flows.database import conninfo
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
 from flows.settings import Settings
 from web.archive import Archive
+from web.failure import keep_quiet
+from web.pool import Lone
 from web.queries import Reader, Scope
 from web.selection import Selection
 from web.shelf import Wanted, tell_behind
@@ -33,13 +35,12 @@ class Local:
     """
 
     def __init__(self, settings: Settings) -> None:
+        keep_quiet()
         self._conninfo = conninfo(settings, "agent-comms-read")
         stale_after = timedelta(minutes=settings.agent_comms_stale_minutes)
-        # Asked first, since a pool would try for long what can't be reached.
-        psycopg.connect(self._conninfo).close()
         # Whoever has a database's address reads what its user may.
         look(EVERYTHING)
-        self._reader = Reader(self._conninfo, stale_after)
+        self._reader = Reader(Lone(self._conninfo), stale_after)
         self._archive = Archive(self._reader)
 
     def close(self) -> None:

@@ -98,7 +98,8 @@ def plain(text: str) -> str:
     text = re.sub(r"```[^\n]*", " ", text[:2_000])
     text = re.sub(r"(?m)^\s{0,3}(?:#{1,6}\s|>\s?|[-*+]\s(?:\[[ xX]\]\s)?)", " ", text)
     text = re.sub(r"!?\[([^\]\n]{1,200})\]\([^)\n]{0,500}\)", r"\1", text)
-    text = re.sub(r"\*\*|__|`|(?<!\S)\*(?=\S)|(?<=\S)\*(?!\w)", "", text)
+    # Two lines below are more often a name's than a sign of weight, as in `__init__`.
+    text = re.sub(r"`|(?<![\w*])\*{1,3}(?=[^\s*])|(?<=[^\s*])\*{1,3}(?![\w*])", "", text)
     return " ".join(text.split())
 
 

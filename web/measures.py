@@ -10,7 +10,7 @@ from connectors.connection import NatsOptions
 from connectors.jetstream import JetStreamSource
 from connectors.outbox import Outbox
 from connectors.spool import Spool
-from flows import topology
+from flows import target, topology
 from flows.expiry import Expiries
 from flows.exposition import count_lines
 from flows.gauges import BackfillMetrics, ReconcileMetrics
@@ -51,6 +51,7 @@ def _families() -> Iterator[tuple[str, Metric]]:
     metrics.CONNECTED_TO.labels("nats")
     by_program: list[tuple[str, Iterable[Metric]]] = [
         ("flow", _of_flow().registry.collect()),
+        ("flow", target.told(Settings()).collect()),
         ("web", [*metrics.exposed(), *families(Standing(dict.fromkeys(("queued",), 0)))]),
         ("reconcile", _of_reconcile().registry.collect()),
         ("backfill", BackfillMetrics().registry.collect()),

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
@@ -24,6 +23,8 @@ from prometheus_client.registry import Collector
 from flows.exposition import CONNECTED, CONNECTED_WORDS, build, count_lines
 
 if TYPE_CHECKING:
+    from flask import Flask, Response
+
     from web.frame import Chunk
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -69,6 +70,11 @@ for _outcome in ("ok", "error"):
 _BUILD = build("web")
 
 
+def note_question(outcome: str, seconds: float) -> None:
+    """Note how a question to Postgres ended, and after what time."""
+    QUERY.labels(outcome).observe(seconds)
+
+
 def note_delay(chunk: Chunk) -> None:
     """Note how old the oldest message of a chunk is that was just handed over."""
     born = chunk.items[0].born
@@ -78,6 +84,8 @@ def note_delay(chunk: Chunk) -> None:
 
 def install(app: Flask) -> None:
     """Have the application count its requests."""
+    # Not at the top: `agent-comms read` asks Postgres by the same code, and would wait for Flask to be read.
+    from flask import request
 
     @app.after_request
     def count(response: Response) -> Response:

@@ -17,6 +17,7 @@ from web.account import Account
 from web.archive import Quote, Sight
 from web.completions import Queued
 from web.door import COOKIE, Door
+from web.freshness import Flow
 from web.previews import Preview
 from web.problems import TOO_LARGE
 from web.queries import RunRow
@@ -59,7 +60,7 @@ PARAMETERS: dict[str, tuple[str, Schema]] = {
         " there once.",
         _choice(CHANNEL_GENERAL),
     ),
-    "agentId": ("Who speaks.", _TEXT),
+    "agentId": ("Who speaks: one agent, whose name may hold commas.", _TEXT),
     "kind": (f"Kinds, separated by commas; at most {parameters.MOST_WORDS}.", _TEXT),
     "repository": ("What `attrs.repository` says.", _TEXT),
     "issue": ("What `attrs.issueNumber` says.", _TEXT),
@@ -148,6 +149,7 @@ OPERATIONS: dict[str, Operation] = {
         },
         more=(
             "It takes a run, a namespace, a repository, an issue, a branch, words to look for or `channel=general`."
+            " Where neither a run nor a channel is named, it is what runs and the general channel say."
             " Without a cursor it is the newest. `prev` and `next` are null at the ends. With `q` each message has its"
             " `matches`, and `search` says how much was seen. With another `format` than `json` it is everything that"
             " is asked for, the oldest first, or its newest `limit`."
@@ -158,6 +160,10 @@ OPERATIONS: dict[str, Operation] = {
         limit=(reading.RUNS, reading.MOST_RUNS),
         q=_RUN_WORDS,
         answers={JSON: _list("runs", _ref(RunRow))},
+        more=(
+            "`next` is null at the end. With `agentId` or `q` a page may be short, or empty, and yet lead on. `since`"
+            " and `until` go by overlap: a run fits that said its last word then or later, its first word before then."
+        ),
     ),
     "reading.one_run": Operation(
         query=("workflowNamespace",),
@@ -180,6 +186,19 @@ OPERATIONS: dict[str, Operation] = {
         query=reading.LETTER_PARAMETERS,
         limit=(reading.LETTERS, reading.MOST_LETTERS),
         answers={JSON: _list("dead_letters", _ref(Preview))},
+    ),
+    "reading.flow_words": Operation(
+        answers={
+            JSON: {
+                "type": "object",
+                "properties": {"flows": {"type": "array", "items": _ref(Flow)}},
+                "required": ["flows"],
+            }
+        },
+        more=(
+            "What a flow received since it started is `stored`, or was already (`duplicates`), or could not become a"
+            " row (`dead_letters`); the rest is in its hands."
+        ),
     ),
     "writing.say": Operation(
         answers={
@@ -207,7 +226,8 @@ OPERATIONS: dict[str, Operation] = {
         status=HTTPStatus.SWITCHING_PROTOCOLS,
         more=(
             'A WebSocket: `{"op": "subscribe", "run": …}` or `"channel": "general"`, with `workflowNamespace`'
-            " and `lastEventId`; `unsubscribe`, `publish`, `ping`."
+            " and `lastEventId`; `unsubscribe` by `id` or in the same words, `publish` with the fields of a message, of"
+            " which `run` may be any name of a run, and `ping`."
         ),
     ),
     "openapi.describe": Operation(answers={JSON: {"type": "object"}}),
@@ -233,7 +253,7 @@ def document(app: Flask) -> Schema:
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             paths.setdefault(path, {})[method.lower()] = _operation(app, rule)
     _, schemas = msgspec.json.schema_components(
-        [Event, Quote, Sight, RunRow, Account, Preview, Queued], ref_template="#/components/schemas/{name}"
+        [Event, Quote, Sight, RunRow, Account, Preview, Flow, Queued], ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from flows.message import CHANNEL_RUN
 from web import parameters
@@ -23,8 +24,8 @@ class _Operation(Struct, forbid_unknown_fields=True, frozen=True, tag_field="op"
     """What all of them have in common."""
 
 
-class Subscribe(_Operation, frozen=True, tag="subscribe", rename="camel"):
-    """Watch a run or the general channel: the newest `limit` messages, or what follows `lastEventId`, then live."""
+class _Watch(_Operation, frozen=True, rename="camel"):
+    """What is watched, and by which name."""
 
     id: Name | None = None
     run: Text | None = None
@@ -58,15 +59,35 @@ class Subscribe(_Operation, frozen=True, tag="subscribe", rename="camel"):
             general=self.include is not None and channel == CHANNEL_RUN,
         )
 
+    @property
+    def place(self) -> tuple[str | None, Scope]:
+        """What tells whether the same is asked for: a run's name that has still to be looked up, and the scope."""
+        return self.run or None, self.scope()
+
+
+class Subscribe(_Watch, frozen=True, tag="subscribe"):
+    """Watch a run or the general channel: the newest `limit` messages, or what follows `lastEventId`, then live."""
+
     def start(self) -> Start:
         """Return where the client goes on."""
         return Start(*parameters.cursor(None if self.last_event_id is None else str(self.last_event_id)))
 
 
-class Unsubscribe(_Operation, frozen=True, tag="unsubscribe"):
-    """Watch it no longer."""
+class Unsubscribe(_Watch, frozen=True, tag="unsubscribe"):
+    """Watch no longer what has this name, or what was subscribed in these words; where to go on is none of them."""
 
-    id: Name
+    @property
+    def names_a_place(self) -> bool:
+        """Whether it says what was subscribed, be it beside a name."""
+        return replace(self, id=None, last_event_id=None, limit=None) != Unsubscribe()
+
+    def is_of(self, name: str, asked: Subscribe) -> bool:
+        """Whether a subscription is meant; where a name and a place are there, both have to be its own.
+
+        Raises:
+            Problem: it names no run, and not the general channel.
+        """
+        return self.id in (None, name) and (not self.names_a_place or self.place == asked.place)
 
 
 class Ping(_Operation, frozen=True, tag="ping"):
@@ -78,9 +99,11 @@ class Publish(Struct, frozen=True):
 
     Attributes:
         body: the payload, JSON.
+        by_run: whether its run was named by `run`, as in what is subscribed.
     """
 
     body: bytes
+    by_run: bool = False
 
 
 _decoder: msgspec.json.Decoder[Subscribe | Unsubscribe | Ping] = msgspec.json.Decoder(Subscribe | Unsubscribe | Ping)
@@ -115,7 +138,7 @@ def read(frame: str | bytes) -> Subscribe | Unsubscribe | Ping | Publish:
         raise Unreadable(message, "frame", None) from error
     op = fields.pop("op", None)
     if op == "publish":
-        return Publish(msgspec.json.encode(fields))
+        return _publish(fields)
     if op not in ("subscribe", "unsubscribe", "ping"):
         message = "op: it takes subscribe, unsubscribe, publish or ping."
         raise Unreadable(message, "op", op if isinstance(op, str) else None)
@@ -126,6 +149,18 @@ def read(frame: str | bytes) -> Subscribe | Unsubscribe | Ping | Publish:
         parameter = (found[1] or found[2]) if found else "id"
         message = f"{parameter}: {_in_words(error)}."
         raise Unreadable(message, parameter, op) from error
+
+
+def _publish(fields: dict[str, Any]) -> Publish:
+    """Return what is to be said; a run may be named as in what is subscribed, by any of its names."""
+    if "run" not in fields:
+        return Publish(msgspec.json.encode(fields))
+    for name in ("runId", "run_id"):
+        if name in fields:
+            message = f"run: it is there as {name}, too."
+            raise Unreadable(message, "run", "publish")
+    fields["run_id"] = fields.pop("run")
+    return Publish(msgspec.json.encode(fields), by_run=True)
 
 
 def _in_words(error: Exception) -> str:

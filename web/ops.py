@@ -40,10 +40,15 @@ REASONS = {
 
 
 class Trouble(Struct, frozen=True):
-    """Something that is wrong, and what to do about it."""
+    """Something that is wrong, and what to do about it.
+
+    Attributes:
+        command: with which that is done, on a shell.
+    """
 
     what: str
     do: str
+    command: str = ""
 
 
 class State(Struct, frozen=True):
@@ -75,7 +80,8 @@ class State(Struct, frozen=True):
                     f"{words.count(failed, 'run')} could not be reconciled with its artifacts."
                     if failed == 1
                     else f"{words.count(failed, 'run')} could not be reconciled with their artifacts.",
-                    "See the error below. To queue what was given up again: agent-comms reconcile --retry-failed",
+                    "See the error below. To queue what was given up again:",
+                    "agent-comms reconcile --retry-failed",
                 )
             )
         return found
@@ -167,7 +173,8 @@ def _of_ingest(freshness: Freshness) -> list[Trouble]:
             return [
                 Trouble(
                     f"Nothing is being stored: no flow has said anything for {silent}.",
-                    "Messages wait in the stream and are stored once a flow runs: python -m bytewax.run flows.ingest",
+                    "Messages wait in the stream and are stored once a flow runs:",
+                    "python -m bytewax.run flows.ingest",
                 )
             ]
         case "behind" if freshness.waiting is None:
@@ -190,7 +197,8 @@ def _of_ingest(freshness: Freshness) -> list[Trouble]:
             return [
                 Trouble(
                     "No flow has ever said how far it is.",
-                    "Start one: python -m bytewax.run flows.ingest",
+                    "Start one:",
+                    "python -m bytewax.run flows.ingest",
                 )
             ]
     return []

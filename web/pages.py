@@ -8,9 +8,11 @@ from flask import Blueprint, Response, current_app, redirect, render_template
 from flask.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as Redirect
 
-from web import attention, parameters, render
+from web import attention, parameters, render, terms
 from web.archive import Archive, Excerpt, Quote
+from web.days import OFFERS
 from web.freshness import freshness
+from web.meant import meant
 from web.queries import Key, Reader, RunRow, Scope
 from web.rights import needs
 from web.selection import Selection
@@ -39,48 +41,86 @@ def home() -> Redirect:
 @needs("read")
 def agents() -> str:
     """Show the runs, what needs attention first."""
-    asked = {
-        "q": parameters.text("q"),
-        "state": parameters.choice("state", STATES),
-        "workflowNamespace": parameters.text("workflowNamespace"),
-    }
-    filters = {name: value for name, value in asked.items() if value}
+    filters = _run_filters()
+    query = _query_of(filters)
     place = parameters.run_place("before")
     shelf = parameters.choice("shelf", attention.NAMES) or attention.ALL.name
     reader = _reader()
     now = datetime.now(UTC)
     # Before the runs are read, so that what changes meanwhile is sent rather than missed.
     cursor = reader.head()
-    page = attention.page(
-        reader,
-        {"q": asked["q"], "state": asked["state"], "namespace": asked["workflowNamespace"]},
-        RUNS,
-        now,
-        (shelf, place) if place else None,
-    )
+    page = attention.page(reader, filters, RUNS, now, (shelf, place) if place else None)
     older = None
     if page.next:
         older = parameters.url(
-            "/agents", {**filters, "shelf": page.next[0], "before": parameters.run_token(page.next[1])}
+            "/agents", {**query, "shelf": page.next[0], "before": parameters.run_token(page.next[1])}
         )
+    namespaces = reader.ask(attention.namespaces)
     busy = [run for run in page.runs if attention.shelf_of(run, now) != "rest"]
     return render_template(
         "agents.html",
         here="agents",
-        shelves=attention.SHELVES if not asked["state"] else (attention.ALL,),
-        filled={filled.shelf.name: filled.runs for filled in page.shelves},
+        shelves=attention.SHELVES if not filters.state else (attention.ALL,),
+        filled={filled.shelf.name: filled for filled in page.shelves},
+        totals=[] if place else attention.totals(reader, filters, now),
+        shelf_url=lambda of: _shelf_url(of, filters, now),
+        apart=len(namespaces) > 1 and not filters.namespace,
         any_runs=bool(page.runs),
-        filters=filters,
+        filters=query,
+        since=filters.since,
+        until=filters.until,
         states=STATES,
-        namespaces=reader.ask(attention.namespaces),
+        offers=OFFERS,
+        namespaces=namespaces,
         rates=_rates(busy),
         older=older,
         paged=place is not None,
         now=now,
         cursor=cursor,
-        stream=parameters.url("/api/agents/runs/events", _only(filters, "workflowNamespace")),
-        twin=parameters.url("/api/agents/runs", filters),
+        stream=parameters.url("/api/agents/runs/events", _only(query, "workflowNamespace")),
+        twin=parameters.url("/api/agents/runs", query),
     )
+
+
+@bp.get("/shelves")
+@needs("read")
+def shelves() -> str:
+    """Return how many runs are on each shelf of the list, as a fragment."""
+    filters = _run_filters()
+    now = datetime.now(UTC)
+    return render_template(
+        "_totals.html",
+        totals=attention.totals(_reader(), filters, now),
+        shelf_url=lambda of: _shelf_url(of, filters, now),
+    )
+
+
+def _run_filters() -> attention.Filters:
+    since, until = parameters.stretch()
+    return attention.Filters(
+        q=parameters.text("q"),
+        state=parameters.choice("state", STATES),
+        namespace=parameters.text("workflowNamespace"),
+        since=since,
+        until=until,
+    )
+
+
+def _query_of(filters: attention.Filters) -> dict[str, str]:
+    said = {
+        "q": filters.q,
+        "state": filters.state,
+        "workflowNamespace": filters.namespace,
+        "since": filters.since and parameters.stamp(filters.since),
+        "until": filters.until and parameters.stamp(filters.until),
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _shelf_url(shelf: attention.Shelf, filters: attention.Filters, now: datetime) -> str:
+    """Return the address of all runs of a shelf."""
+    of_it = msgspec.structs.replace(filters, state=shelf.state, since=shelf.since(filters, now))
+    return parameters.url("/agents", _query_of(of_it))
 
 
 @bp.get("/search")
@@ -94,9 +134,10 @@ def search() -> str:
         "kind": ",".join(parameters.several("kind")) or None,
     }
     filters = {name: value for name, value in asked.items() if value}
-    terms = parameters.terms_of_filter(asked["q"])
+    sought = parameters.terms_of_filter(asked["q"])
     before = parameters.place("before")
-    excerpt = _found(terms, before) if terms else None
+    excerpt = _found(sought, before) if sought else None
+    instead = meant(asked["q"])
     quotes = [event for event in reversed(excerpt.events) if isinstance(event, Quote)] if excerpt else []
     older = (
         excerpt
@@ -108,14 +149,16 @@ def search() -> str:
         here="search",
         filters=filters,
         quotes=quotes,
-        terms=len(terms),
+        terms=len(sought),
+        around=terms.AROUND,
         sight=excerpt and excerpt.sight,
         older=older,
         paged=before is not None,
+        meant=instead["q"] and parameters.url("/search", {**filters, **instead}) if instead else None,
         permalink=render.permalink,
         now=datetime.now(UTC),
         recent=recent_runs(),
-        twin=parameters.url("/api/agents/messages", filters) if terms else "/api/agents/runs",
+        twin=parameters.url("/api/agents/messages", filters) if sought else "/api/agents/runs",
     )
 
 
@@ -129,7 +172,7 @@ def fresh() -> Response:
 
 def recent_runs() -> list[RunRow]:
     """Return the runs that the side of each page lists."""
-    return _reader().runs(limit=RECENT)
+    return _reader().runs(limit=RECENT).runs
 
 
 def _found(terms: tuple[str, ...], before: tuple[datetime, int] | None) -> Excerpt:
@@ -139,7 +182,7 @@ def _found(terms: tuple[str, ...], before: tuple[datetime, int] | None) -> Excer
         kinds=parameters.several("kind"),
     )
     archive = cast("Archive", current_app.extensions["archive"])
-    return archive.before(Selection(scope, terms=terms), before, FOUND, patience=1.0)
+    return archive.before(Selection(scope, general=True, terms=terms), before, FOUND, patience=1.0)
 
 
 def _rates(runs: list[RunRow]) -> dict[Key, list[int]]:

@@ -12,7 +12,7 @@ from flask import request
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN
 from web.previews import LetterPlace
 from web.problems import Problem
-from web.queries import Place, RunRow, Scope
+from web.queries import Place, RunPlace, Scope
 from web.selection import MOST_TERMS, Selection
 from web.terms import terms_of
 
@@ -35,6 +35,11 @@ def text(name: str) -> str | None:
         message = f"{name} is too long: it may have {LONGEST} characters."
         raise Problem(message, name)
     return value or None
+
+
+def is_name(value: str) -> bool:
+    """Say whether something may be a run's name, be it one or not."""
+    return len(value) <= LONGEST and "\0" not in value
 
 
 def only(*names: str) -> None:
@@ -96,20 +101,24 @@ def scope() -> tuple[Scope, str | None]:
 def selection() -> tuple[Selection, str | None]:
     """Return which stored messages are asked for, and the name of a run where one has still to be looked up."""
     wanted, run = _scope()
+    since, until = stretch()
+    is_of_a_run = any((run, wanted.workflow_uid, wanted.workflow_name))
+    # Whoever names neither a run nor a channel wants whatever was said; a run's own channel is what the run said.
+    everywhere = choice("channel", CHANNELS) is None and not is_of_a_run
+    added = choice("include", (CHANNEL_GENERAL,)) is not None and wanted.channel == CHANNEL_RUN
     found = Selection(
         wanted,
-        general=choice("include", (CHANNEL_GENERAL,)) is not None and wanted.channel == CHANNEL_RUN,
+        general=added or everywhere,
         repository=text("repository"),
         issue=text("issue"),
         branch=text("branch"),
         terms=_terms("q"),
-        since=moment("since"),
-        until=moment("until"),
+        since=since,
+        until=until,
         errors=flag("errors"),
     )
-    enough = (run, wanted.workflow_uid, wanted.workflow_name, wanted.workflow_namespace)
-    topics = (found.repository, found.issue, found.branch)
-    if wanted.channel == CHANNEL_RUN and not (any(enough) or any(topics) or found.terms):
+    enough = (wanted.workflow_namespace, found.repository, found.issue, found.branch)
+    if wanted.channel == CHANNEL_RUN and not (is_of_a_run or any(enough) or found.terms):
         message = (
             "runId is missing: name a run by runId, workflowUid or workflowName, a workflowNamespace, a repository, an"
             " issue or a branch, look for words with q, or ask for channel=general."
@@ -136,6 +145,15 @@ def moment(name: str) -> datetime | None:
     except (ValueError, OverflowError):
         message = f"{name} is a date or a time such as 2026-05-04T12:00:00Z."
         raise Problem(message, name) from None
+
+
+def stretch() -> tuple[datetime | None, datetime | None]:
+    """Return the time that is asked for, from `since` on and before `until`; what ends before it begins is refused."""
+    since, until = moment("since"), moment("until")
+    if since and until and until < since:
+        message = "until is before since: nothing lies between them."
+        raise Problem(message, "until")
+    return since, until
 
 
 def _terms(name: str) -> tuple[str, ...]:
@@ -201,7 +219,7 @@ def place_token(place: Place) -> str:
     return f"{stamp(place[0])},{place[1]}"
 
 
-def run_place(name: str) -> tuple[datetime, str, str] | None:
+def run_place(name: str) -> RunPlace | None:
     """Return a place in the list of runs, as `run_token` writes it."""
     value = text(name)
     if value is None:
@@ -212,10 +230,10 @@ def run_place(name: str) -> tuple[datetime, str, str] | None:
     return _moment(name, at), key[0], key[1]
 
 
-def run_token(run: RunRow) -> str:
-    """Write the place of a run in the list."""
-    at = stamp(run.last_at) if run.last_at else ""
-    return f"{at},{quote(run.workflow_namespace, safe='')},{quote(run.workflow_uid, safe='')}"
+def run_token(place: RunPlace) -> str:
+    """Write a place in the list of runs."""
+    at, namespace, uid = place
+    return f"{stamp(at)},{quote(namespace, safe='')},{quote(uid, safe='')}"
 
 
 def letter_place(name: str) -> LetterPlace | None:
@@ -245,8 +263,9 @@ def url(path: str, query: Mapping[str, str]) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """Write a point in time."""
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Return a time whose text sorts as the time does."""
+    # Not by `strftime`, which writes the first centuries with fewer digits.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _moment(name: str, stamp: str) -> datetime:

@@ -30,6 +30,18 @@ class Peer:
         # Whether another server would give the answer this coding is not known here.
         self.is_prompt = "gunicorn.socket" in environ and not isinstance(self._socket, ssl.SSLSocket)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the client says no more: one that watches says so by leaving."""
+        if self._raw is None or isinstance(self._raw, ssl.SSLSocket):
+            return False
+        try:
+            return not self._raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def stream(self, frames: Callable[["Peer"], Iterator[bytes]]) -> Iterator[bytes]:
         """Yield a stream's bytes; the connection ends with it."""
         self.bound()

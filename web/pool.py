@@ -3,16 +3,23 @@
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psycopg
+from psycopg.abc import Params
 from psycopg.waiting import Ready
-from psycopg_pool import ConnectionPool
 
-from web.metrics import QUERY
+import sql
+from web.reach import Reach, check_apart, reach_of, show, take_role
 from web.sight import Sight, current
 
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
 T = TypeVar("T")
+# Is told how each question ended, `ok` or `error`, and after how many seconds.
+Note = Callable[[str, float], None]
 
 SIZE = 8
 WAIT_S = 2.0
@@ -25,50 +32,88 @@ SESSION = b"""
     SET timezone = 'UTC';
     SET statement_timeout = '5s';
     SET default_transaction_read_only = on;
-    SET plan_cache_mode = force_custom_plan;
     -- A table is read from end to end where nothing else is left, and not where the planner expects little of it.
     SET enable_seqscan = off;
     SET jit = off
 """
-# The owner of the tables would see everything and could do anything. Where this is not possible, the user is a member
-# who can do no more, or the roles are not there yet.
-ROLE = b"""
-    SELECT set_config('role', rolname, false)
-    FROM pg_roles
-    WHERE rolname = 'agent_comms_web'
-      AND has_schema_privilege(oid, to_regnamespace('workflow_comms')::oid, 'USAGE')
-      AND pg_has_role(oid, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)
-"""
-NOT_APART = (
-    "readers can't be kept apart: the database's user sees every row, and is no member of agent_comms_web; run"
-    " `agent-comms migrate`, which says what is missing"
-)
+
+# Queries that are read from the same index whatever they are asked: to plan one takes longer than to run it, so its
+# plan is kept. All others are planned anew each time, since what is best depends on what is asked.
+PLANNED_ONCE = frozenset(
+    (
+        *map(
+            sql.query,
+            (
+                "find_runs", "workflow_messages_before", "workflow_messages_after", "tail_messages", "newest_seq",
+                "messages_by_seq", "run_reconciliation", "run_usage", "run_voices", "search_blocks",
+                "search_blocks_after", "search_blocks_before", "search_progress", "search_segments", "search_slices",
+                "search_waiting", "sift_messages", "workflow_messages_among",
+            ),
+        ),
+        *map(sql.query_of_errors, ("workflow_messages_before", "workflow_messages_after")),
+    )
+)  # fmt: skip
+KEEP_PLAN = b"SET plan_cache_mode = force_generic_plan"
+PLAN_ANEW = b"SET plan_cache_mode = force_custom_plan"
 
 
 class Connection(psycopg.Connection[Any]):
     """Waits for an answer only so long, however Postgres fails; and knows when it was last seen to work."""
 
     worked_at = 0.0
+    reach = Reach.SOME
+    _keeps_plans: bool | None = None
     _sight: Sight | None = None
 
     @classmethod
-    def open(cls, conninfo: str) -> Self:
+    def open(cls, conninfo: str, reach: Reach = Reach.SOME) -> Self:
         """Connect, outside of transactions, and set what every connection of the web keeps to; nothing is seen yet."""
         connection = cls.connect(conninfo, autocommit=True)
         try:
-            begin_session(connection)
+            connection.begin(reach)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def begin(self, reach: Reach) -> None:
+        """Set what every connection of the web keeps to, and what this one can be shown at most."""
+        self.execute(SESSION)
+        take_role(self, reach)
+        self.reach = reach
+
     def see(self, sight: Sight) -> None:
-        """Have Postgres show the rows of some namespaces, and no others, from here on; outside of transactions."""
+        """Have Postgres show the rows of some namespaces, and no others, from here on; outside of transactions.
+
+        Raises:
+            PermissionError: this connection was made for others.
+        """
         if sight != self._sight:
+            if not self.reach.covers(sight):
+                message = f"a connection of {self.reach.value} was lent to a reader of {', '.join(sight.namespaces)}"
+                raise PermissionError(message)
             # Whether it was set isn't known where this fails.
             self._sight = None
             show(self, sight)
             self._sight = sight
+
+    def execute(
+        self, query: Any, params: Params | None = None, *, prepare: bool | None = None, binary: bool = False
+    ) -> psycopg.Cursor[Any]:
+        """Execute a query; with a plan that is kept, where the query is one of `PLANNED_ONCE` and may be prepared."""
+        # Ours begin with a sentence; of the others nobody cares how they are planned.
+        ours = isinstance(query, str) and query.startswith("-- ")
+        keeps = ours and prepare is not False and query in PLANNED_ONCE
+        if ours and keeps is not self._keeps_plans:
+            # Whether it was set isn't known where this fails.
+            self._keeps_plans = None
+            super().execute(KEEP_PLAN if keeps else PLAN_ANEW)
+            self._keeps_plans = keeps
+        return super().execute(query, params, prepare=True if keeps else prepare, binary=binary)
+
+    def forget_plan_mode(self) -> None:
+        """Take for unknown how plans are made: a transaction that failed may have taken it back."""
+        self._keeps_plans = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
         """Wait for an answer.
@@ -93,48 +138,31 @@ class Connection(psycopg.Connection[Any]):
             return answer
 
 
-def begin_session(connection: psycopg.Connection[Any]) -> None:
-    """Set what every connection of the web keeps to."""
-    connection.execute(SESSION)
-    take_role(connection)
-
-
-def take_role(connection: psycopg.Connection[Any]) -> None:
-    """Have no more rights than the web needs, for the rest of a session."""
-    connection.execute(ROLE)
-
-
-def show(connection: psycopg.Connection[Any], sight: Sight) -> None:
-    """Have Postgres show the rows of some namespaces, and no others, for the rest of a session."""
-    connection.execute(
-        "SELECT set_config('agent_comms.namespaces', %s::text[]::text, false)", [[*sight.namespaces]], prepare=True
-    )
-
-
-def check_apart(connection: psycopg.Connection[Any]) -> None:
-    """Make sure that a session's user sees no other rows than it is to.
-
-    Raises:
-        psycopg.OperationalError: it does.
-    """
-    row = connection.execute("SELECT row_security_active('workflow_comms.agent_messages')").fetchone()
-    if row != (True,):
-        raise psycopg.OperationalError(NOT_APART)
-
-
 class Pool:
-    """A few connections, opened at the first question.
+    """A few connections, opened at the first question; those of each kind of reader are kept to themselves.
 
     Args:
         conninfo: any libpq connection string.
-        size: at most so many.
+        size: at most so many of a kind.
         apart: whether those who ask see different rows; a user of the database who sees all is not connected as, then.
+        writes: whether they write, all in the one role that may.
+        note: is told of each question.
     """
 
-    def __init__(self, conninfo: str, size: int = SIZE, *, apart: bool = False) -> None:
+    def __init__(
+        self, conninfo: str, size: int = SIZE, *, apart: bool = False, writes: bool = False, note: Note | None = None
+    ) -> None:
         self._apart = apart
+        self._writes = writes
+        self._note = note
         self._opening = threading.Lock()
-        self._pool = ConnectionPool(
+        self._pools = {reach: self._pool(conninfo, size, reach) for reach in Reach}
+
+    def _pool(self, conninfo: str, size: int, reach: Reach) -> "ConnectionPool[Connection]":
+        # Not at the top: `agent-comms read` asks on one connection by the same code, and is to be prompt.
+        from psycopg_pool import ConnectionPool
+
+        return ConnectionPool(
             conninfo,
             connection_class=Connection,
             min_size=1,
@@ -143,8 +171,8 @@ class Pool:
             # Soon given up, since the next question tries anew; the pool's own pauses grow to minutes.
             reconnect_timeout=RECONNECT_S,
             open=False,
-            configure=self._begin,
-            check=_check,
+            configure=partial(self._begin, reach),
+            check=partial(_check, ConnectionPool.check_connection),
             kwargs={"autocommit": True},
             name="agent-comms-web",
         )
@@ -155,32 +183,70 @@ class Pool:
         Raises:
             psycopg.OperationalError: Postgres doesn't answer.
         """
-        if self._pool.closed:
+        sight = current()
+        pool = self._pools[Reach.SOME if self._writes else reach_of(sight)]
+        if pool.closed:
             # Not in the constructor: a pool's threads don't survive the fork of a worker.
             with self._opening:
-                self._pool.open()
+                pool.open()
         began, outcome = time.monotonic(), "error"
         try:
-            with self._pool.connection() as connection:
-                connection.see(current())
-                answer = question(connection)
+            with pool.connection() as connection:
+                connection.see(sight)
+                try:
+                    answer = question(connection)
+                except BaseException:
+                    connection.forget_plan_mode()
+                    raise
                 connection.worked_at = time.monotonic()
             outcome = "ok"
         finally:
-            QUERY.labels(outcome).observe(time.monotonic() - began)
+            if self._note is not None:
+                self._note(outcome, time.monotonic() - began)
         return answer
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
-    def _begin(self, connection: Connection) -> None:
-        begin_session(connection)
+    def _begin(self, reach: Reach, connection: Connection) -> None:
+        connection.begin(reach)
         if self._apart:
             check_apart(connection)
 
 
-def _check(connection: Connection) -> None:
+class Lone:
+    """One connection, for one who asks one thing after the other; made anew where it was lost.
+
+    Args:
+        conninfo: any libpq connection string.
+
+    Raises:
+        psycopg.OperationalError: Postgres can't be reached.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._connection = self._open()
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """Answer a question; raises `psycopg.OperationalError` without Postgres."""
+        if self._connection.broken or self._connection.closed or self._connection.reach is not reach_of(current()):
+            self._connection.close()
+            self._connection = self._open()
+        self._connection.see(current())
+        return question(self._connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _open(self) -> Connection:
+        return Connection.open(self._conninfo, reach_of(current()))
+
+
+def _check(check: Callable[[Connection], None], connection: Connection) -> None:
     # One that has just worked needs none: a question more for each of a thousand who come at once would make them wait.
     if time.monotonic() - connection.worked_at > FRESH_S:
-        ConnectionPool.check_connection(connection)
+        check(connection)

@@ -67,7 +67,7 @@ def previews(
         limit: at most so many.
     """
     at, seq, identity = before or (None, None, None)
-    arguments = {
+    arguments: dict[str, object] = {
         "reason": reason,
         "subject": subject,
         "replayed": replayed,
@@ -76,10 +76,12 @@ def previews(
         "before_at": at,
         "before_seq": seq,
         "before_id": identity,
-        # Postgres shows no other; told so, it finds them sooner.
-        "namespace": current().sole,
         "limit": limit,
         "preview": PREVIEW_BYTES,
     }
-    rows = connection.execute(sql.query("preview_dead_letters"), arguments).fetchall()
+    query = "preview_dead_letters"
+    if not current().is_everything:
+        # Postgres shows no others; told so, it finds them sooner.
+        query, arguments["namespaces"] = "preview_dead_letters_in", [*current().namespaces]
+    rows = connection.execute(sql.query(query), arguments).fetchall()
     return [Preview(*(*row[:3], read_object(row[3]), *row[4:10], row[10].decode("utf-8", "replace"))) for row in rows]

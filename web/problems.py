@@ -8,12 +8,23 @@ import msgspec
 import psycopg
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 log = logging.getLogger(__name__)
 
 # Bodies of so many bytes and more are refused.
 TOO_LARGE = 9 * 1024 * 1024
 _MACHINE_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+# What a page is called that is none, for a person.
+_TITLES = {
+    HTTPStatus.BAD_REQUEST: "This address says something wrong",
+    HTTPStatus.FORBIDDEN: "You may not open this",
+    HTTPStatus.NOT_FOUND: "Nothing is here",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This can't be done here",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too much at once",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Something broke",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not available right now",
+}
 
 
 class Problem(Exception):
@@ -82,7 +93,7 @@ def answer(problem: Problem) -> Response:
         here="error",
         recent=[],
         status=problem.status.value,
-        title=problem.status.phrase,
+        title=_TITLES.get(problem.status, problem.status.phrase),
         sentence=problem.error,
     )
     return Response(page, problem.status, problem.headers)
@@ -101,6 +112,13 @@ def _answer_http(error: HTTPException) -> Response:
             return answer(Problem(sentence, None, status, {"Allow": allowed}))
         case RequestEntityTooLarge():
             return answer(Problem(f"The body is too large: it must be below {TOO_LARGE} bytes.", "body", status))
+        case WebsocketMismatch() if request.headers.get("Upgrade", "").lower() != "websocket":
+            sentence = (
+                "Upgrade: this is a WebSocket. Connect to it by a client for WebSockets, or take the same events from"
+                " /api/agents/events."
+            )
+            upgrade = {"Upgrade": "websocket"}
+            return answer(Problem(sentence, "Upgrade", HTTPStatus.UPGRADE_REQUIRED, upgrade))
         case _ if status == HTTPStatus.NOT_FOUND:
             return answer(Problem("There is nothing at this address.", None, status))
         case _:

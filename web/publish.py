@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from web.failure import IN_PART, Failure, say
+from web.failure import IN_PART, WRONG, Failure, say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,12 +105,14 @@ def speaking(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--attr", "attrs", multiple=True, metavar="NAME=VALUE", callback=pairs, help="Can be repeated.")
 @click.option("--message-id", help="The message's identity; by default a new one.")
 @speaking
-@click.option("--until-exit", type=click.IntRange(1), metavar="PID", help="Follow until this process has ended.")
+@click.option(
+    "--until-exit", type=click.IntRange(1, 2**31 - 1), metavar="PID", help="Follow until this process has ended."
+)
 @click.option(
     "--until-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Follow until this file is there; it may hold the exit code.",
+    help="Follow until this file is there; it may hold the exit code, and tells of a good end without one.",
 )
 @click.option(
     "--exit-code-file",
@@ -144,17 +146,26 @@ def publish(
 ) -> None:
     """Publish TEXT, or what comes on stdin, and wait until the stream has stored it.
 
+    Without TEXT, what a pipe or a file brings on stdin is the message, all of it; with -
+    whatever stdin is. A status, or a tool's call or result with --tool-json, needs no
+    content: for these an open stdin is waited for a second, and read once something comes.
+
     Prints the stored message's place in the stream and its id. Exit codes: 0 stored,
     1 refused, 2 a wrong setting, option or message, 3 NATS can't be reached,
     4 some of the lines are wrong and the others stored.
 
     With --codex-events or --log-file it follows these files, whatever happens to them,
     until the run is over: each line is published as it is written, and how the run has
-    begun and ended is said in the general channel too, as are its errors. What NATS does
-    not take is kept for later. Exit code 0, whatever NATS does, unless --strict.
+    begun and ended is said in the general channel too, as are its errors. An exit code
+    tells how it ended, or Codex's last turn; where neither does, it is unknown. What NATS
+    does not take is kept for later. Exit code 0, whatever NATS does, unless --strict.
     """
     from flows.settings import Settings
 
+    reads_stdin = text == "-" or said["from_stdin"] or said["json_lines"] or STDIN in {*events, *logs}
+    if sys.stdin is None and reads_stdin:
+        message = "stdin is closed"
+        raise Failure(message, WRONG)
     if events or logs:
         _refuse(text is not None or said["json_lines"], "TEXT and --json-lines go with no followed file")
         _refuse(WITHOUT_KIND in general_kinds, "--general takes a KIND with a followed file")
@@ -162,7 +173,8 @@ def publish(
         return
     if general_kinds and text is None and not said["from_stdin"] and not said["json_lines"]:
         # `--general TEXT`: the option has taken what was meant for the argument.
-        text, general_kinds = general_kinds[-1], (WITHOUT_KIND,)
+        taken = [kind for kind in general_kinds if kind != WITHOUT_KIND]
+        text, general_kinds = taken[-1] if taken else None, (WITHOUT_KIND,)
     _refuse(any(kind != WITHOUT_KIND for kind in general_kinds), "--general takes a KIND only with a followed file")
     _refuse(
         sum((text is not None, said["from_stdin"], said["json_lines"])) > 1,
@@ -185,6 +197,7 @@ def _publish(settings: Settings, text: str | None, said: dict[str, Any], *, gene
     from flows.payload import Speaker
     from flows.spelling import Claim
     from flows.tracing import Tracing
+    from web import stdin
 
     speaker = Speaker.of(settings)
     defaults = Claim(
@@ -193,13 +206,14 @@ def _publish(settings: Settings, text: str | None, said: dict[str, Any], *, gene
     tracing = Tracing.of("agent-comms-publish")
     depart = tracing.depart if tracing else None
     options = nats_options(settings, "agent-comms-publish")
+    max_bytes = settings.agent_comms_max_message_bytes
     try:
         with Publisher(options, patience=timeout, depart=depart) as publisher:
             if said["json_lines"]:
-                _publish_lines(publisher, speaker, defaults, general=general)
+                _publish_lines(publisher, speaker, defaults, max_bytes, general=general)
             else:
-                defaults.content = _stdin_text() if said["from_stdin"] else text
-                _publish_one(publisher, speaker, defaults, settings.agent_comms_max_message_bytes, general=general)
+                defaults.content = stdin.text() if said["from_stdin"] else _words(text, defaults)
+                _publish_one(publisher, speaker, defaults, max_bytes, general=general)
     finally:
         if tracing:
             tracing.close()
@@ -213,7 +227,7 @@ def _follow(
     said: dict[str, Any],
 ) -> None:
     from connectors.pipe import PipeReader
-    from web.follow import Station, tell
+    from web.follow import Station, report_on
     from web.until import Until
 
     stdin = [*events, *logs].count(STDIN) + said["from_stdin"]
@@ -236,7 +250,9 @@ def _follow(
         pipe.start()
     station.sidecar.started()
     report = station.run(until, said["grace"])
-    click.get_current_context().exit(tell(report, station.post.desk, strict=said["strict"]))
+    for line in until.doubts():
+        say(line)
+    click.get_current_context().exit(report_on(report, station.post.desk, strict=said["strict"]))
 
 
 def overridden(settings: Settings, said: dict[str, Any]) -> Settings:
@@ -258,9 +274,16 @@ def overridden(settings: Settings, said: dict[str, Any]) -> Settings:
     return msgspec.structs.replace(settings, **changes)
 
 
-def _stdin_text() -> str:
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    return text.removesuffix("\n").removesuffix("\r")
+def _words(text: str | None, said: Claim) -> str | None:
+    """Return what is said: TEXT, or what comes on stdin; None where neither says anything."""
+    from flows.payload import needs_content
+    from web import stdin
+
+    if text == "-":
+        return stdin.text()
+    if text is not None or not stdin.is_fed():
+        return text
+    return (stdin.text() if needs_content(said) else stdin.text_at_hand()) or None
 
 
 def _publish_one(publisher: Publisher, speaker: Speaker, said: Claim, max_bytes: int, *, general: bool) -> None:
@@ -268,28 +291,34 @@ def _publish_one(publisher: Publisher, speaker: Speaker, said: Claim, max_bytes:
     from flows.payload import compose, shrink
 
     message = compose(speaker, said, general=general)
+    payload = _cut_to(message.payload, max_bytes)
     try:
-        ack = publisher.publish(message.subject, message.payload, message_id=message.message_id)
+        ack = publisher.publish(message.subject, payload, message_id=message.message_id)
     except TooLarge as error:
-        # Whole it would go nowhere; cut to what becomes a row it says most of what it has to.
-        cut = shrink(message.payload, min(publisher.max_payload, max_bytes))
+        cut = shrink(payload, publisher.max_payload)
         if cut is None:
             raise
         ack = publisher.publish(message.subject, cut, message_id=message.message_id)
         say(f"{error}; it was cut to {len(cut):,}")
-    click.echo(_stored(ack, message))
+    tell(_stored(ack, message))
+
+
+def _cut_to(payload: bytes, max_bytes: int, which: str = "the message") -> bytes:
+    """Return a payload that becomes a row: whole it would be a dead letter, and cut it says most of what it has to."""
+    from flows.payload import shrink
+
+    if len(payload) <= max_bytes:
+        return payload
+    cut = shrink(payload, max_bytes)
+    if cut is None:
+        return payload
+    allowed = f"AGENT_COMMS_MAX_MESSAGE_BYTES allows {max_bytes:,}"
+    say(f"{which} has {len(payload):,} bytes; {allowed}; it was cut to {len(cut):,}")
+    return cut
 
 
 def _stored(ack: PubAck, message: Outgoing) -> str:
     return f"seq={ack.seq} message_id={message.message_id}{' duplicate=true' if ack.duplicate else ''}"
-
-
-def _print(line: str) -> None:
-    try:
-        click.echo(line)
-    except BrokenPipeError:
-        # Nobody reads it any more; the messages are to be stored all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Report(threading.Thread):
@@ -321,7 +350,7 @@ class _Report(threading.Thread):
                 self.refuse(number, str(error))
             else:
                 self._stored += 1
-                _print(_stored(ack, message))
+                tell(_stored(ack, message))
 
     def end(self) -> None:
         """Wait for what is under way, and fail where a line did."""
@@ -332,7 +361,7 @@ class _Report(threading.Thread):
             raise Failure(text, IN_PART)
 
 
-def _publish_lines(publisher: Publisher, speaker: Speaker, defaults: Claim, *, general: bool) -> None:
+def _publish_lines(publisher: Publisher, speaker: Speaker, defaults: Claim, max_bytes: int, *, general: bool) -> None:
     from flows.payload import PayloadError, compose, read_line
 
     report = _Report()
@@ -346,7 +375,8 @@ def _publish_lines(publisher: Publisher, speaker: Speaker, defaults: Claim, *, g
         except PayloadError as error:
             report.refuse(number, str(error))
             continue
-        future = publisher.publish_soon(message.subject, message.payload, message_id=message.message_id)
+        payload = _cut_to(message.payload, max_bytes, f"line {number}")
+        future = publisher.publish_soon(message.subject, payload, message_id=message.message_id)
         report.add(number, message, future)
     report.end()
 

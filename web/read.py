@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from web.failure import NOT_DONE, Failure, say
+from web.streams import give_up
 
 if TYPE_CHECKING:
     from flows.message import Event
@@ -44,7 +44,8 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, texts: tuple[st
     "--max-chars",
     type=click.IntRange(1),
     metavar="N",
-    help="No more characters than these: whole messages are left out, the oldest first, and it says how many.",
+    help="No more characters than these: of what a tool was asked or printed the middle is left out beyond a quarter of"
+    " them, then whole messages, the oldest first. It says how much.",
 )
 @click.option("--follow", is_flag=True, help="Then what is said from now on, of a run or the general channel.")
 @click.option(
@@ -57,7 +58,7 @@ def read(*, last: int, max_chars: int | None, follow: bool, form: str, **wanted:
     straight from Postgres at DATABASE_URL. What messages hold that would speak to the terminal,
     or could pass for another message, is made harmless, save in jsonl.
 
-    Exit codes: 0 something was found, 1 nothing was, 2 a wrong option or setting,
+    Exit codes: 0 something was found, 1 nothing was or it can't be printed, 2 a wrong option or setting,
     3 the API or Postgres can't be reached, or doesn't let us in.
     """
     from flows.settings import Settings
@@ -75,7 +76,7 @@ def read(*, last: int, max_chars: int | None, follow: bool, form: str, **wanted:
             _read(shelf, chosen, last, max_chars, form, follow=follow)
         except BrokenPipeError:
             # Whoever read it has read enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            give_up(sys.stdout)
 
 
 def _shelf(settings: Settings) -> Shelf:
@@ -89,15 +90,20 @@ def _shelf(settings: Settings) -> Shelf:
 
 
 def _read(shelf: Shelf, wanted: Wanted, last: int, max_chars: int | None, form: str, *, follow: bool) -> None:
-    write = writer(form)
     # Before the messages are read, so that what comes between is there, once.
     head = shelf.head(wanted) if follow else 0
     events = shelf.newest(wanted, last)
+    write = writer(form, max_chars)
     pieces = [write(event) for event in events]
-    left_out = _fit(pieces, max_chars, form) if max_chars else 0
+    left_out = 0
+    while max_chars and (more := _fit(pieces, max_chars, form, left_out)):
+        left_out += more
+        # Whose call is left out says itself what was asked.
+        write = writer(form, max_chars)
+        pieces = [write(event) for event in events[left_out:]]
     if left_out:
         _tell(left_out, form, max_chars)
-    for piece in pieces[left_out:]:
+    for piece in pieces:
         _put(piece)
     if follow:
         shown = {event.seq for event in events}
@@ -109,25 +115,27 @@ def _read(shelf: Shelf, wanted: Wanted, last: int, max_chars: int | None, form: 
         raise Failure(text, NOT_DONE)
 
 
-def writer(form: str) -> Write:
-    """Return what makes a message's bytes in a format."""
+def writer(form: str, max_chars: int | None = None) -> Write:
+    """Return what makes a message's bytes in a format, where so many characters are to do for all of them."""
     from web import transcript
+    from web.passages import Asked
 
+    asked, most = Asked(), max_chars and max(max_chars // 4, 1)
     match form:
         case "jsonl":
             return lambda event: next(transcript.json_lines([event]))
         case "md":
-            return lambda event: next(transcript.markdown([event]))
+            return lambda event: next(transcript.markdown([event], asked, most))
         case _:
-            return lambda event: transcript.terminal(event).encode()
+            return lambda event: transcript.terminal(event, asked, most).encode()
 
 
-def _fit(pieces: list[bytes], max_chars: int, form: str) -> int:
-    """Return how many messages must be left out, from the oldest on, that the rest has no more characters."""
+def _fit(pieces: list[bytes], max_chars: int, form: str, left_out: int) -> int:
+    """Return how many more messages must be left out, from the oldest on, that the rest has no more characters."""
     sizes = [len(piece.decode()) for piece in pieces]
     total = sum(sizes)
     for number, size in enumerate([*sizes, 0]):
-        notice = len(_notice(number, form)) if number and form != "jsonl" else 0
+        notice = len(_notice(left_out + number, form)) if left_out + number and form != "jsonl" else 0
         if total + notice <= max_chars:
             return number
         total -= size

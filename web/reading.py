@@ -1,24 +1,29 @@
 """The API's reading half: messages, runs and dead letters as they are stored."""
 
-from collections.abc import Iterator, Mapping
-from http import HTTPStatus
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from http import HTTPMethod, HTTPStatus
 from itertools import chain
 from typing import Any, cast
 from urllib.parse import urlencode
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from flows.message import Event
 from web import parameters
 from web.account import account_of
 from web.archive import NOTHING, Archive, Excerpt
+from web.freshness import flows
+from web.passages import Asked
 from web.previews import previews
 from web.problems import Problem
 from web.queries import Place, Reader
 from web.rights import needs
 from web.selection import Selection
 from web.transcript import json_lines, markdown
+from web.usage import without_sum
 
 bp = Blueprint("reading", __name__, url_prefix="/api/agents")
 
@@ -32,10 +37,17 @@ LETTERS = 50
 MOST_LETTERS = 500
 STATES = ("running", "succeeded", "failed", "unknown", "stale")
 FORMATS = ("json", "jsonl", "md")
+# The end of the address at which a run is said to be complete; a run may be called so, too.
+_COMPLETE = "/complete"
 # As long as somebody is told whether there is more in the other direction.
 GLANCE_S = 0.05
 
-_WRITERS = {"jsonl": (json_lines, "application/jsonl"), "md": (markdown, "text/markdown")}
+Write = Callable[[Iterable[Event]], Iterator[bytes]]
+_WRITERS: dict[str, tuple[Callable[[], Write], str]] = {
+    "jsonl": (lambda: json_lines, "application/jsonl"),
+    # An answer need not say what was asked in a batch before.
+    "md": (lambda: partial(markdown, asked=Asked()), "text/markdown"),
+}
 
 MESSAGE_PARAMETERS = (
     "runId", "workflowUid", "workflowName", "workflowNamespace", "channel", "include", "agentId", "kind", "repository",
@@ -75,18 +87,19 @@ def runs() -> Response:
     """Return the list of runs, the newest activity first."""
     parameters.only(*RUN_PARAMETERS)
     limit = parameters.limit(RUNS, MOST_RUNS)
+    since, until = parameters.stretch()
     found = _reader().runs(
         namespace=parameters.text("workflowNamespace"),
         state=parameters.choice("state", STATES),
         agent=parameters.text("agentId"),
         q=parameters.text("q"),
-        since=parameters.moment("since"),
-        until=parameters.moment("until"),
+        since=since,
+        until=until,
         before=parameters.run_place("before"),
-        limit=limit + 1,
+        limit=limit,
     )
-    more = _url({"before": parameters.run_token(found[limit - 1])}) if len(found) > limit else None
-    return _json({"runs": found[:limit], "next": more})
+    more = _url({"before": parameters.run_token(found.next)}) if found.next else None
+    return _json({"runs": [without_sum(run) for run in found.runs], "next": more})
 
 
 @bp.get("/runs/<path:run>")
@@ -97,10 +110,13 @@ def one_run(run: str) -> Response:
     match = _reader().run(run, parameters.text("workflowNamespace"))
     found = match.run
     if found is None:
+        if run.endswith(_COMPLETE):
+            raise MethodNotAllowed([HTTPMethod.POST])
         message = "No run has this name."
         raise Problem(message, "run", HTTPStatus.NOT_FOUND)
     account = _reader().ask(lambda connection: account_of(connection, found))
-    return _json({**msgspec.structs.asdict(found), **msgspec.structs.asdict(account), "others": match.others})
+    others = [without_sum(other) for other in match.others]
+    return _json({**msgspec.structs.asdict(without_sum(found)), **msgspec.structs.asdict(account), "others": others})
 
 
 @bp.get("/dead-letters")
@@ -109,12 +125,13 @@ def dead_letters() -> Response:
     """Return what could not become a message, newest first, with its reason and the beginning of its payload."""
     parameters.only(*LETTER_PARAMETERS)
     limit = parameters.limit(LETTERS, MOST_LETTERS)
+    since, until = parameters.stretch()
     choice: dict[str, Any] = {
         "reason": parameters.text("reason"),
         "subject": parameters.text("subject"),
         "replayed": parameters.flag("replayed"),
-        "since": parameters.moment("since"),
-        "until": parameters.moment("until"),
+        "since": since,
+        "until": until,
         "before": parameters.letter_place("before"),
     }
     found = _reader().ask(lambda connection: previews(connection, limit=limit + 1, **choice))
@@ -122,12 +139,21 @@ def dead_letters() -> Response:
     return _json({"dead_letters": found[:limit], "next": more})
 
 
+@bp.get("/flows")
+@needs("operate")
+def flow_words() -> Response:
+    """Return what each flow said of itself last, the newest word first."""
+    parameters.only()
+    return _json({"flows": _reader().ask(flows)})
+
+
 def _whole(selection: Selection | None, form: str, after: Place | None, before: Place | None) -> Response:
     """Answer with all that is asked for, however much it is: a batch at a time, as fast as it is taken."""
     batches = _batches(selection, after, before) if selection else iter([])
     # The first one is read before anything is answered, so that what fails at once is an error, not half a text.
     batches = chain([next(batches, [])], batches)
-    write, mimetype = _WRITERS[form]
+    writer, mimetype = _WRITERS[form]
+    write = writer()
     pieces = (b"".join(write(batch)) for batch in batches)
     whole = () if request.method == "HEAD" else filter(None, pieces)
     return Response(whole, mimetype=mimetype, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

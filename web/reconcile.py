@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from web.backfill import of_root
 from web.failure import IN_PART, INTERRUPTED, WRONG, Failure, say
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ SHOWN = 50
     help="Queue finished runs of so many days that nobody has queued; 0 for none.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="RUNS", help="No more than so many.")
-@click.option("--retry-failed", is_flag=True, help="Queue anew what was given up.")
+@click.option("--retry-failed", is_flag=True, help="Queue anew what was given up, and what is done without artifacts.")
 @click.option("--show", is_flag=True, help="Show how the queue stands, and do nothing.")
 @click.option(
     "--processes",
@@ -65,18 +66,21 @@ def reconcile(
     """Recover the runs that were reported complete out of their artifacts under ROOT, until each is done.
 
     ROOT is as for backfill. What can't be had is tried again, after a minute, two, four and so on, up to 6 hours;
-    after 10 tries it is given up. Any number of these may run at once: no run is worked on by two of them.
+    after 10 tries it is given up. A run without any artifact is looked at again for a day, then it is done and not
+    complete. Any number of these may run at once: no run is worked on by two of them.
 
-    Exit code 0: every run that was due is done, or tried again later. 2: a wrong option or setting. 3: Postgres
-    can't be reached. 4: some runs were given up. 130: asked to end.
+    Exit code 0: every run that was due is done, or tried again later. 1: there is no folder ROOT. 2: a wrong option or
+    setting. 3: Postgres or ROOT can't be reached. 4: some runs were given up. 130: asked to end.
     """
-    from connectors.objects import Objects
+    from connectors.objects import ObjectError, Objects
     from flows import logs
+    from flows.database import seeing_all
     from flows.gauges import ReconcileMetrics
     from flows.reconcile import Reconciler
     from flows.settings import Settings
 
     settings = Settings.from_env()
+    seeing_all(settings, "agent-comms-reconcile")
     if show:
         _show(settings, as_json=as_json)
         return
@@ -92,7 +96,12 @@ def reconcile(
         metrics.note(outcome)
         click.echo(_as_json(outcome) if as_json else _in_words(outcome))
 
-    work = Reconciler(settings, Objects(root), done=done, processes=processes)
+    try:
+        objects = Objects(root)
+        objects.look()
+    except ObjectError as error:
+        raise of_root(error) from error
+    work = Reconciler(settings, objects, done=done, processes=processes)
     asked = _end_on_signal(work)
     if retry_failed:
         _retry(settings)
@@ -104,7 +113,10 @@ def reconcile(
         return
     if sweep:
         work.sweep(timedelta(days=sweep))
-    work.once(limit)
+    try:
+        work.once(limit)
+    except ObjectError as error:
+        raise of_root(error) from error
     if asked:
         context.exit(INTERRUPTED)
     if not states:
@@ -155,7 +167,8 @@ def _show(settings: Settings, *, as_json: bool) -> None:
     for each in waiting:
         when = "" if each.state == "failed" else f", next at {each.next_try_at:%Y-%m-%d %H:%M:%S}"
         why = f": {each.last_error}" if each.last_error else ""
-        click.echo(f"{each.workflow_namespace}/{each.workflow_uid}  {each.state}, {each.attempts} tries{when}{why}")
+        tries = f", {each.attempts} tries" if each.attempts else ""
+        click.echo(f"{each.workflow_namespace}/{each.workflow_uid}  {each.state}{tries}{when}{why}")
 
 
 def _as_json(outcome: Outcome) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from queue import Queue
 from threading import Thread
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import msgspec
 
@@ -23,6 +22,7 @@ from web.shelf import Wanted, tell_behind
 MESSAGES = "/api/agents/messages"
 EVENTS = "/api/agents/events"
 LAST_ID = 2**63 - 1
+EVENT_STREAM = "text/event-stream"
 # The most that a page holds.
 PAGE = 1_000
 TIMEOUT_S = 30.0
@@ -48,16 +48,20 @@ class Remote:
     Args:
         url: the web's, perhaps with a path before the API's own.
         token: what says who asks, where that matters.
+
+    Raises:
+        SettingError: one of them can't be what it is to be.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            message = "AGENT_COMMS_URL: it takes an address such as http://127.0.0.1:8080"
+        parts = _parts(url)
+        if token is not None and not (token.isascii() and token.isprintable()):
+            # What takes a header apart is a bad value, and names it: this one must not be told.
+            message = "AGENT_COMMS_TOKEN: it takes what `agent-comms token` prints, but got a value (not shown)"
             raise SettingError(message)
         self._address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname or "", parts.port
         self._path = parts.path.rstrip("/")
         self._headers = {"Accept": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
 
@@ -70,7 +74,7 @@ class Remote:
         behind = 0.0
         asked: str | None = f"{MESSAGES}?{urlencode({**_query(wanted), 'limit': min(count, PAGE)})}"
         while asked and len(events) < count:
-            page = msgspec.json.decode(self._get(asked), type=_Page)
+            page = self._page(asked)
             events = page.messages + events
             behind = page.search.behind_seconds
             asked = page.prev
@@ -95,6 +99,12 @@ class Remote:
             if wanted.holds(found):
                 yield found
 
+    def _page(self, path: str) -> _Page:
+        try:
+            return msgspec.json.decode(self._get(path), type=_Page)
+        except msgspec.DecodeError as error:
+            raise self._foreign() from error
+
     def _get(self, path: str) -> bytes:
         with closing(self._connect(TIMEOUT_S)) as connection:
             try:
@@ -103,7 +113,7 @@ class Remote:
                 body = response.read()
             except (OSError, HTTPException) as error:
                 raise self._unreachable(error) from error
-        _check(response, body)
+        self._check(response, body)
         return body
 
     def _listen(self, query: Mapping[str, str], seq: int, heard: Queue[Event | Exception]) -> None:
@@ -128,21 +138,60 @@ class Remote:
         """Yield cursors, and the messages that they are after, until the stream ends."""
         with closing(self._connect(SILENCE_S)) as connection:
             try:
-                headers = {**self._headers, "Accept": "text/event-stream", "Last-Event-ID": str(seq)}
+                headers = {**self._headers, "Accept": EVENT_STREAM, "Last-Event-ID": str(seq)}
                 connection.request("GET", f"{self._path}{EVENTS}?{urlencode(query)}", headers=headers)
-                response = connection.getresponse()
-                if response.status != 200:
-                    _check(response, response.read())
-                yield from _events(response)
+                # One that ends its connection has taken the socket over.
+                with closing(connection.getresponse()) as response:
+                    if response.status != 200:
+                        self._check(response, response.read())
+                    if response.headers.get_content_type() != EVENT_STREAM:
+                        raise self._foreign()
+                    yield from _events(response)
             except (OSError, HTTPException) as error:
                 raise self._unreachable(error) from error
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise self._foreign() from error
 
     def _connect(self, timeout: float) -> HTTPConnection:
         kind = HTTPSConnection if self._secure else HTTPConnection
         return kind(self._host, self._port, timeout=timeout)
 
+    def _check(self, response: HTTPResponse, body: bytes) -> None:
+        status, said = response.status, _error(body)
+        if status in (401, 403):
+            why = said or f"{status} {response.reason}"
+            text = f"the API doesn't let us in: {why} AGENT_COMMS_TOKEN says who asks."
+            raise Failure(text, UNREACHABLE)
+        if 400 <= status < 500:
+            # Ours says what is wrong; what says nothing is another server, or a page's address.
+            if said is None:
+                raise self._foreign()
+            text = f"the API refused: {said}"
+            raise Failure(text, WRONG)
+        if status != 200:
+            text = f"the API can't answer: {said or f'{status} {response.reason}'}"
+            raise Failure(text, UNREACHABLE)
+
+    def _foreign(self) -> Failure:
+        where = "AGENT_COMMS_URL says where it is"
+        if self._path:
+            where += ", and without the path of a page such as /agents"
+        return Failure(f"{self._address} answers, but not as agent-comms does: {where}", WRONG)
+
     def _unreachable(self, error: Exception) -> Failure:
-        return Failure(f"{self._address} can't be reached: {error or type(error).__name__}", UNREACHABLE)
+        why = getattr(error, "strerror", None) or error or type(error).__name__
+        return Failure(f"{self._address} can't be reached: {why}", UNREACHABLE)
+
+
+def _parts(url: str) -> SplitResult:
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        is_printed = url.isprintable() and " " not in url and parts.path.isascii()
+        # The port is read when it is asked for.
+        if parts.scheme in ("http", "https") and parts.hostname and is_printed and parts.port != 0:
+            return parts
+    message = "AGENT_COMMS_URL: it takes an address such as http://127.0.0.1:8080"
+    raise SettingError(message)
 
 
 def _query(wanted: Wanted) -> dict[str, str]:
@@ -189,24 +238,9 @@ def _events(response: HTTPResponse) -> Iterator[tuple[int, Event | None]]:
         fields = {}
 
 
-def _check(response: HTTPResponse, body: bytes) -> None:
-    status = response.status
-    if status == 200:
-        return
-    said = _error(body) or f"{status} {response.reason}"
-    if status in (401, 403):
-        text = f"the API doesn't let us in: {said} AGENT_COMMS_TOKEN says who asks."
-        raise Failure(text, UNREACHABLE)
-    if 400 <= status < 500:
-        text = f"the API refused: {said}"
-        raise Failure(text, WRONG)
-    text = f"the API can't answer: {said}"
-    raise Failure(text, UNREACHABLE)
-
-
 def _error(body: bytes) -> str | None:
     try:
-        problem: Any = json.loads(body)
-    except ValueError:
+        problem: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
         return None
     return problem.get("error") if isinstance(problem, dict) and isinstance(problem.get("error"), str) else None

@@ -9,18 +9,22 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, Template
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from flows.message import CHANNEL_GENERAL, PERSON, Event
-from web import ansi, block, emphasis, fold, mark, markdown, parameters, spark, tool, words
+from web import ansi, bidi, block, emphasis, fold, mark, markdown, parameters, printed, spark, tool, words
 from web.queries import RunRow
-from web.room import run_place, run_url
+from web.room import claimed_url, run_place, run_url
 
 _TOOL_KINDS = ("tool_call", "tool_result")
+# What `agent-comms run` says of a command.
+_RUN_KINDS = ("run-started", "run-finished")
 # A status of more than this is a text, not a word on a line.
 _STATUS_LENGTH = 160
 _QUIET_LENGTH = 600
@@ -48,6 +52,8 @@ def message_html(
     *,
     continues: bool = False,
     joined: bool = False,
+    answered: bool = False,
+    flow: Sequence[str] = (),
     whole: bool = False,
     terms: tuple[str, ...] = (),
     answer: Answer | None = None,
@@ -58,25 +64,31 @@ def message_html(
         event: the stored message.
         continues: the message above is the same agent's, who need not be named again.
         joined: the message above is the tool call of which this is the result.
+        answered: the message below is the result of this tool call.
+        flow: how it goes on from the message above, where both are lines that were printed, as classes.
         whole: nothing is folded or left out, however long it is.
         terms: what was looked for and is to be marked.
         answer: what came of a tool call further below.
     """
     shape = _shape(event)
     view = _view(event, shape, whole)
-    classes = [f"is-{shape}", f"hue-{mark.hue(event.agent_id)}", *(["same"] * continues), *(["joined"] * joined)]
+    recovered = event.attrs.get("source") == "backfill"
+    told = {"same": continues, "joined": joined, "answered": answered, "is-recovered": recovered}
+    told_of = [name for name, is_so in told.items() if is_so]
+    classes = [f"is-{shape}", f"hue-{mark.hue(event.agent_id)}", *told_of, *flow]
     html = _template("_message.html").render(
         event=event,
         shape=shape,
         classes=" ".join(classes),
-        stamp=stamp(event.timestamp),
+        stamp=parameters.stamp(event.timestamp),
         link=_link(event),
         permalink=permalink(event),
         wrong=tool.is_wrong(event),
+        recovered=recovered,
         answer=answer,
         **view,
     )
-    return emphasis.mark(html, terms)
+    return emphasis.mark(bidi.visible(html), terms)
 
 
 def timeline_html(events: Sequence[Event], terms: tuple[str, ...] = ()) -> str:
@@ -84,14 +96,23 @@ def timeline_html(events: Sequence[Event], terms: tuple[str, ...] = ()) -> str:
     parts: list[str] = []
     before: Event | None = None
     answers = _answers(events)
-    for event in events:
-        if before is None or event.timestamp.date() != before.timestamp.date():
+    joins = [*(_joins(*pair) and _is_of_one_day(*pair) for pair in pairwise(events)), False]
+    for place, event in enumerate(events):
+        if before is None or not _is_of_one_day(before, event):
             parts.append(_template("_day.html").render(day=event.timestamp.astimezone(UTC)))
             before = None
-        joined = before is not None and _joins(before, event)
+        joined = place > 0 and joins[place - 1]
         continues = joined or (before is not None and _continues(before, event))
         parts.append(
-            message_html(event, continues=continues, joined=joined, terms=terms, answer=answers.get(event.seq))
+            message_html(
+                event,
+                continues=continues,
+                joined=joined,
+                answered=joins[place],
+                flow=_flow(before, event) if continues and before else (),
+                terms=terms,
+                answer=answers.get(event.seq),
+            )
         )
         before = event
     return "".join(parts)
@@ -107,7 +128,8 @@ def run_html(run: RunRow, now: datetime | None = None, rate: Sequence[int] = ())
     """
     said = f"{words.count(sum(rate), 'message')} in the half hour before its last one"
     line = spark.sparkline(rate, said) if rate else ""
-    return _template("_run.html").render(run=run, now=now or datetime.now(UTC), words=run_words(run), rate=line)
+    html = _template("_run.html").render(run=run, now=now or datetime.now(UTC), words=run_words(run), rate=line)
+    return bidi.visible(html)
 
 
 def run_words(run: RunRow) -> str:
@@ -132,12 +154,6 @@ def raw(event: Event) -> str:
     if isinstance(output, dict | list) and output:
         return json.dumps(output, indent=2, ensure_ascii=False, default=str)
     return event.content
-
-
-def stamp(moment: datetime) -> str:
-    """Return a time whose text sorts as the time does."""
-    # Not by `strftime`, which writes the first centuries with fewer digits.
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class _Dense(PackageLoader):
@@ -166,15 +182,22 @@ def install(environment: Environment) -> None:
         count=words.count,
         span=words.span,
         ago=words.ago,
-        stamp=stamp,
+        moment=words.moment,
+        stamp=parameters.stamp,
         run_url=run_url,
+        claimed_url=claimed_url,
         run_html=run_html,
         url=parameters.url,
         size=words.size,
         sparkline=spark.sparkline,
     )
     environment.filters["name"] = words.name
-    environment.filters["plainly"] = ansi.strip
+    environment.filters["plainly"] = lambda text: _visible(escape(ansi.strip(text)))
+    environment.filters["visible"] = _visible
+
+
+def _visible(html: str) -> Markup:
+    return Markup(bidi.visible(html))  # noqa: S704  # it is as safe as what it is given
 
 
 @cache
@@ -188,6 +211,10 @@ def _shape(event: Event) -> str:
         return "error"
     if event.kind in _TOOL_KINDS:
         return "call" if event.kind == "tool_call" else "result"
+    if printed.is_printed(event):
+        return "output"
+    if event.kind in _RUN_KINDS:
+        return "status"
     item = event.attrs.get("item_type") or event.attrs.get("itemType")
     if item == "reasoning":
         return "reasoning"
@@ -205,9 +232,11 @@ def _view(event: Event, shape: str, whole: bool) -> dict[str, Any]:
         return _tool_view(event, whole)
     content = event.content
     preview = not whole and len(content) > _PREVIEW
-    if shape in ("error", "log"):
+    if shape in ("error", "log", "output"):
         return {"blocks": [block.text(content, whole=whole)]}
     if shape == "status":
+        if command := printed.command(event):
+            return {"line": "started:", "command": ansi.strip(command)}
         return {"line": " ".join(ansi.strip(content).split())}
     if preview:
         return {"body": markdown.html(fold.first(content).shown), "size_of": len(content), "preview": True}
@@ -268,6 +297,19 @@ def _joins(before: Event, event: Event) -> bool:
         return False
     call, result = tool.read(before), tool.read(event)
     return call.name == result.name and (call.call == result.call or not result.call or not call.call)
+
+
+def _flow(before: Event, event: Event) -> list[str]:
+    """Return how a line that was printed goes on from the one above; static/place.js has the same rule."""
+    if not _shape(before) == _shape(event) == "output":
+        return []
+    is_next = before.attrs["artifact"] == event.attrs["artifact"] and before.attrs["line"] + 1 == event.attrs["line"]
+    at_once = before.timestamp.replace(microsecond=0) == event.timestamp.replace(microsecond=0)
+    return [name for name, is_so in {"flows": is_next, "at-once": at_once}.items() if is_so]
+
+
+def _is_of_one_day(before: Event, event: Event) -> bool:
+    return before.timestamp.date() == event.timestamp.date()
 
 
 def _answers(events: Sequence[Event]) -> dict[int, Answer]:

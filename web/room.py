@@ -6,22 +6,31 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from flows.message import CHANNEL_GENERAL
-from web import parameters
+from flows.message import CHANNEL_GENERAL, Event
+from web import parameters, words
 from web.queries import RunRow, Scope
 from web.selection import Selection
 
 # Addresses below /agents that are no run's.
 PLACES = ("general", "ops", "run")
+# The page of a run whose name is in the query alone.
+UNNAMED = "/agents/run"
+GENERAL_PATH = "/agents/general"
+GENERAL = Scope(channel=CHANNEL_GENERAL)
 KINDS = ("message", "tool_call", "tool_result", "status", "error")
 
 
 class Chip(Struct, frozen=True):
-    """A filter that is on, in words, and the page's address without it."""
+    """A filter that is on, in words, and the page's address without it.
+
+    Attributes:
+        at: the time that the words tell, in UTC, which a script writes in the reader's zone.
+    """
 
     name: str
     value: str
     without: str
+    at: datetime | None = None
 
 
 class Filters(Struct, frozen=True):
@@ -43,12 +52,13 @@ class Filters(Struct, frozen=True):
     @classmethod
     def asked(cls, *, in_run: bool) -> "Filters":
         """Read them from the request's query."""
+        since, until = parameters.stretch()
         return cls(
             agent=parameters.text("agentId"),
             kinds=parameters.several("kind"),
             errors=parameters.flag("errors"),
-            since=parameters.moment("since"),
-            until=parameters.moment("until"),
+            since=since,
+            until=until,
             q=parameters.text("q"),
             general=in_run and parameters.choice("include", (CHANNEL_GENERAL,)) is not None,
         )
@@ -106,16 +116,17 @@ class Room(Struct, frozen=True):
     @property
     def chips(self) -> list[Chip]:
         """The filters that are on."""
-        words = {
+        said = {
             "agentId": ("agent", self.filters.agent or ""),
             "kind": ("kind", ", ".join(self.filters.kinds).replace("_", " ")),
             "errors": ("only", "errors and failures"),
-            "since": ("from", f"{self.filters.since:%-d %b, %H:%M:%S} UTC" if self.filters.since else ""),
-            "until": ("until", f"{self.filters.until:%-d %b, %H:%M:%S} UTC" if self.filters.until else ""),
+            "since": ("from", words.moment(self.filters.since) if self.filters.since else ""),
+            "until": ("until", words.moment(self.filters.until) if self.filters.until else ""),
             "q": ("with", self.filters.q or ""),
             "include": ("with", "the general channel"),
         }
-        return [Chip(*words[name], self._without(name)) for name in self.filters.query]
+        times = {"since": self.filters.since, "until": self.filters.until}
+        return [Chip(*said[name], self._without(name), times.get(name)) for name in self.filters.query]
 
     def url(self, below: str = "", **more: str) -> str:
         """Return the address of the page as it is filtered, or of a fragment below it."""
@@ -135,9 +146,21 @@ class Room(Struct, frozen=True):
         )
 
 
-def general_room(filters: Filters) -> Room:
-    """Return the room that all runs share."""
-    return Room(Scope(channel=CHANNEL_GENERAL), "/agents/general", {}, {"channel": CHANNEL_GENERAL}, filters)
+def general_room(filters: Filters, scope: Scope = GENERAL, names: dict[str, str] | None = None) -> Room:
+    """Return the room that all runs share.
+
+    Args:
+        filters: what of it is shown.
+        scope: all of it, or what is said there under a run's name.
+        names: what names that run in an address.
+    """
+    names = names or {}
+    return Room(scope, GENERAL_PATH, names, {"channel": CHANNEL_GENERAL, **names}, filters)
+
+
+def general_url(run: str, namespace: str | None) -> str:
+    """Return the address of what is said in the shared room under a run's name."""
+    return parameters.url(GENERAL_PATH, {"runId": run, **({"workflowNamespace": namespace} if namespace else {})})
 
 
 def run_room(run: RunRow, filters: Filters) -> Room:
@@ -150,13 +173,26 @@ def run_room(run: RunRow, filters: Filters) -> Room:
 
 def run_place(namespace: str, uid: str) -> tuple[str, dict[str, str]]:
     """Return the path of a run's page and the query that names it, whatever other runs share its name."""
+    return _path_of(uid), {"workflowNamespace": namespace, "workflowUid": uid}
+
+
+def _path_of(name: str) -> str:
     # Not every name can be a path's last part: some are other pages', a slash divides, dots lead elsewhere.
-    if uid in PLACES or "/" in uid or "\\" in uid or not uid.strip(". \t\r\n"):
-        return "/agents/run", {"workflowNamespace": namespace, "workflowUid": uid}
-    return f"/agents/{quote(uid, safe='')}", {"workflowNamespace": namespace}
+    if name in PLACES or "/" in name or "\\" in name or not name.strip(". \t\r\n"):
+        return UNNAMED
+    return f"/agents/{quote(name, safe='')}"
 
 
 def run_url(namespace: str, uid: str, **more: str) -> str:
     """Return the address of a run's page."""
     path, names = run_place(namespace, uid)
     return parameters.url(path, {**names, **more})
+
+
+def claimed_url(event: Event) -> str:
+    """Return the address of the run that a message of the general channel names: its uid, or only a name."""
+    namespace, uid, name = event.workflow_namespace, event.workflow_uid, event.workflow_name or ""
+    path = _path_of(name)
+    if uid or path == UNNAMED:
+        return run_url(namespace, uid or name)
+    return parameters.url(path, {"workflowNamespace": namespace})

@@ -68,6 +68,7 @@ class Roster:
         self._seen: tuple[int, ...] = ()
         self._content = b""
         self._file = _File()
+        self._by_token: dict[bytes, Reader] = {}
         self._warned = ""
         self.version = 0
         self._take(self._read())
@@ -84,8 +85,7 @@ class Roster:
 
     def by_token(self, token: str) -> Reader | None:
         """Return whose token it is."""
-        digest = digest_of(token)
-        return next((reader for reader in self._file.reader if reader.digest == digest), None)
+        return self._by_token.get(digest_of(token))
 
     def by_name(self, name: str) -> list[Reader]:
         """Return a person's entries, one a token."""
@@ -116,6 +116,7 @@ class Roster:
             return
         file = _parse(content)
         self._file, self._content, self._warned = file, content, ""
+        self._by_token = {reader.digest: reader for reader in file.reader}
         self.version += 1
 
     def _warn(self, words: str) -> None:

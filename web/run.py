@@ -67,7 +67,7 @@ def run(
     """
     from flows.settings import Settings
     from web.child import Child
-    from web.follow import Station, details
+    from web.follow import Station, details, summary
 
     station = Station.of(
         overridden(Settings.from_env(), said),
@@ -84,11 +84,15 @@ def run(
         context.exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_STARTED)
     child.pass_signals_on()
     sidecar = station.sidecar
-    sidecar.started("run-started", f"started: {shlex.join(command)}"[:SHOWN_CHARS])
+    sidecar.started("run-started", _shown(f"started: {shlex.join(command)}"))
     sidecar.listen(child.pipe, kind, "stdout")
     report = station.run(child, grace, finished="run-finished")
     if report.left:
-        say(f"{report.published} published, {report.left} left to backfill")
+        say(summary(report))
         for line in details(report, station.post.desk.folder):
             say(line)
     context.exit(child.exit_code or (IN_PART if strict and report.left else 0))
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"

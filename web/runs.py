@@ -41,7 +41,7 @@ def rebuild(namespace: str | None, run: Key | None, *, dry_run: bool) -> None:
     said. Works a run at a time, beside the ingest, and can be interrupted and run again. Exit code 1 where a
     dry run finds differences, or no such run.
     """
-    from flows.database import conninfo
+    from flows.database import seeing_all
     from flows.deeds import note_deed
     from flows.rebuild import rebuild as make_anew
     from flows.settings import Settings
@@ -57,7 +57,7 @@ def rebuild(namespace: str | None, run: Key | None, *, dry_run: bool) -> None:
             said_at = time.monotonic()
             click.echo(f"{so_far.runs} runs, {len(so_far.changed)} differ", err=True)
 
-    database = conninfo(Settings.from_env(), "agent-comms-runs")
+    database = seeing_all(Settings.from_env(), "agent-comms-runs")
     done = make_anew(database, namespace, run, dry_run=dry_run, note=progress)
     if run and not done.runs:
         message = f"no run has the uid {run[1]} in the namespace {run[0]}"

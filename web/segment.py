@@ -79,9 +79,11 @@ def parts(blocks: Sequence[Block], breathe: Callable[[], object] = lambda: None)
         for slot in block.slots:
             masks[slot] |= bit
         breathe()
-    slices = b"".join([mask.to_bytes(SLICE_BYTES) for mask in masks])
-    width = PART * SLICE_BYTES
-    return [slices[start : start + width] for start in range(0, len(slices), width)]
+    made = []
+    for start in range(0, SLOTS, PART):
+        made.append(b"".join([mask.to_bytes(SLICE_BYTES) for mask in masks[start : start + PART]]))
+        breathe()
+    return made
 
 
 def _groups(events: Sequence[Event]) -> Iterator[list[Event]]:

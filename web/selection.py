@@ -16,7 +16,8 @@ from web.terms import patterns
 Clause = list[list[int]]
 MOST_TERMS = 16
 # What may say that something went wrong (see the function `is_wrong` of the schema).
-KINDS_OF_ERRORS = ("error", "tool_result")
+ERROR = "error"
+KINDS_OF_ERRORS = (ERROR, "tool_result")
 Direction = Literal["before", "after"]
 
 
@@ -59,27 +60,41 @@ class Selection(Struct, frozen=True):
     @property
     def channels(self) -> list[str]:
         """The channels that are read."""
+        if self.scope.claimed is not None:
+            # The only one in which it is known.
+            return [CHANNEL_GENERAL]
         return list(dict.fromkeys([self.scope.channel, *([CHANNEL_GENERAL] if self.general else [])]))
 
     def messages_query(self, direction: Direction) -> str | None:
         """Return the query that reads an index which has the messages in reading order; None where there is none."""
+        if self.scope.claimed is not None:
+            return None
         if self.scope.key is not None:
             return f"workflow_messages_{direction}"
-        return f"general_messages_{direction}" if self._is_all_general else None
+        if not self._is_general:
+            return None
+        return f"general_messages_in_{direction}" if self._is_of_several else f"general_messages_{direction}"
 
     def places_query(self, direction: Direction) -> str | None:
         """Return the query that reads their places alone from that index."""
+        if self.scope.claimed is not None:
+            return f"claimed_places_{direction}"
         if self.scope.key is not None:
             return f"workflow_places_{direction}"
-        return f"general_places_{direction}" if self._is_all_general else None
+        if not self._is_general:
+            return None
+        return f"general_places_in_{direction}" if self._is_of_several else f"general_places_{direction}"
 
     @property
     def is_sifted(self) -> bool:
         """Whether that index has others among them."""
         scope = self.scope
-        others = (scope.agent_id, scope.workflow_name, self.repository, self.issue, self.branch)
+        others = (scope.agent_id, scope.workflow_name, scope.claimed, self.repository, self.issue, self.branch)
         unnamed = scope.workflow_uid is not None and scope.workflow_namespace is None
-        return bool(scope.kinds or self.terms or self.errors) or unnamed or any(other is not None for other in others)
+        # What went wrong in a run has an index of its own.
+        rare = scope.key is not None and self._wrong_alone
+        kinds = bool(scope.kinds or self.errors) and not rare
+        return bool(kinds or self.terms) or unnamed or any(other is not None for other in others)
 
     def arguments(self) -> dict[str, object]:
         """Return the arguments of the queries that take a selection."""
@@ -90,14 +105,16 @@ class Selection(Struct, frozen=True):
             "channel": self.scope.channel,
             "general": self.general,
             "namespace": self.scope.workflow_namespace or (self.namespaces[0] if len(self.namespaces) == 1 else None),
+            "namespaces": [*self.namespaces],
             "uid": self.scope.workflow_uid,
             "name": self.scope.workflow_name,
+            "claimed": self.scope.claimed,
             "agent": self.scope.agent_id,
             "kinds": [*self.scope.kinds] or None,
             "repository": self.repository,
             "issue": self.issue,
             "branch": self.branch,
-            "errors": self.errors,
+            "errors": self._wrong_alone,
             **like,
         }
 
@@ -108,7 +125,9 @@ class Selection(Struct, frozen=True):
         places = [self._place(channel, namespace) for channel in self.channels for namespace in namespaces]
         clauses = [[[*slots_of_name(*names_of_place(*place, agent=agent))] for place in places]]
         if kinds:
-            named = [names_of_place(*place, kind=kind) for place in places for kind in kinds]
+            # Of several namespaces the clause before tells; to name each again would cost more than it spares.
+            where = places if len(namespaces) == 1 else [[channel] for channel in self.channels]
+            named = [names_of_place(*place, kind=kind) for place in where for kind in kinds]
             clauses.append([[*slots_of_name(*name)] for name in named])
         for key, value in (("repository", self.repository), ("issueNumber", self.issue), ("branch", self.branch)):
             if value is not None:
@@ -120,9 +139,16 @@ class Selection(Struct, frozen=True):
         return msgspec.structs.replace(self, scope=scope)
 
     @property
-    def _is_all_general(self) -> bool:
-        unnamed = self.scope.workflow_namespace is None and not self.namespaces
-        return self.channels == [CHANNEL_GENERAL] and unnamed
+    def _wrong_alone(self) -> bool:
+        return self.errors or self.scope.kinds == (ERROR,)
+
+    @property
+    def _is_general(self) -> bool:
+        return self.channels == [CHANNEL_GENERAL]
+
+    @property
+    def _is_of_several(self) -> bool:
+        return self.scope.workflow_namespace is None and len(self.namespaces) > 1
 
     def _place(self, channel: str, namespace: str | None) -> list[str]:
         place = [channel]

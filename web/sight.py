@@ -29,6 +29,12 @@ class Sight(Struct, frozen=True):
         """Whether all namespaces are in it."""
         return ALL in self.namespaces
 
+    def within(self, namespace: str | None) -> list[str] | None:
+        """Return the namespaces of a question, perhaps for one alone; None for all of them."""
+        if namespace is None:
+            return None if self.is_everything else [*self.namespaces]
+        return [namespace] if namespace in self else []
+
     @property
     def sole(self) -> str | None:
         """The only namespace; None where there are others, or none."""

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from flows.settings import Settings
 from web.audit import Audit
-from web.door import COOKIE, SECURE_COOKIE, Unknown, door, source
+from web.door import COOKIE, SECURE_COOKIE, Unknown, door, may, source
 from web.intake import read_body
 from web.limits import Limit
 from web.person import Person, make_person
@@ -40,7 +40,7 @@ def install(app: Flask, settings: Settings) -> None:
     app.extensions["failures"] = Limit(FAILURES_A_MINUTE, "Too many have tried to sign in. Try again later.")
     app.extensions["noted_failures"] = Limit(NOTED_A_MINUTE, "")
     app.register_error_handler(Unknown, _ask)
-    app.context_processor(lambda: {"signed_in": _name(settings)})
+    app.context_processor(lambda: {"signed_in": _name(settings), "may_operate": may("operate")})
     app.register_blueprint(bp)
 
 
@@ -84,13 +84,11 @@ def _note_refusal() -> None:
 @bp.post("/sign-out")
 @needs("open")
 def sign_out() -> BaseResponse:
-    """Take the cookie back."""
+    """Take the cookie back, and have it open nothing any longer, here and at other web processes."""
     _exists()
-    try:
-        who = door().visit(request).person
+    who = door().end_session(request)
+    if who is not None:
         _audit().note("signed-out", who, source())
-    except Unknown:
-        pass
     answer = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": PATH})
     for name in (COOKIE, SECURE_COOKIE):
         answer.delete_cookie(name, secure=name == SECURE_COOKIE, httponly=True, samesite="Lax")

@@ -62,6 +62,14 @@ def install(app: Flask, *, heartbeat: float, most_bytes: int) -> None:
     app.register_blueprint(bp)
 
 
+class _Subscription(msgspec.Struct, frozen=True):
+    """What is watched, and who follows it."""
+
+    asked: Subscribe
+    stream: MessageStream
+    thread: threading.Thread
+
+
 class Session:
     """What a client watches over its socket.
 
@@ -77,7 +85,7 @@ class Session:
         # The socket's life is the subscription's.
         self._pace = msgspec.structs.replace(cast("Pace", current_app.extensions["pace"]), lifetime=math.inf)
         self._person, self._source = visit().person, source()
-        self._streams: dict[str, tuple[MessageStream, threading.Thread]] = {}
+        self._streams: dict[str, _Subscription] = {}
         self._numbers = itertools.count(1)
 
     def handle(self, frame: str | bytes) -> None:
@@ -90,9 +98,9 @@ class Session:
                 case Subscribe():
                     self._subscribe(asked)
                 case Unsubscribe():
-                    self._unsubscribe(asked.id)
+                    self._unsubscribe(asked)
                 case Publish():
-                    self._say("published", message_id=self._publish(asked.body))
+                    self._say("published", message_id=self._publish(asked))
                 case Ping():
                     self._say("pong")
         except operation.Unreadable as problem:
@@ -104,20 +112,20 @@ class Session:
 
     def sign_out(self) -> None:
         """End all subscriptions and say why."""
-        for stream, _ in [*self._streams.values()]:
-            stream.end()
+        for watched in [*self._streams.values()]:
+            watched.stream.end()
         with suppress(OSError):
             self._say("signed-out", reason=SIGNED_OUT)
 
     def close(self) -> None:
         """End all subscriptions."""
         streams = [*self._streams.values()]
-        for stream, _ in streams:
-            stream.end()
+        for watched in streams:
+            watched.stream.end()
         # A writer that is stuck goes on no longer.
         self._wire.cut()
-        for _, thread in streams:
-            thread.join(JOIN_S)
+        for watched in streams:
+            watched.thread.join(JOIN_S)
 
     def _subscribe(self, asked: Subscribe) -> None:
         if len(self._streams) >= MOST_SUBSCRIPTIONS:
@@ -141,22 +149,32 @@ class Session:
         # It sees what we see.
         follow = copy_context().run
         thread = threading.Thread(target=follow, args=(self._follow, name, stream), name="subscription", daemon=True)
-        self._streams[name] = stream, thread
+        self._streams[name] = _Subscription(asked, stream, thread)
         thread.start()
 
-    def _publish(self, body: bytes) -> str:
+    def _publish(self, asked: Publish) -> str:
         check_right(self._person, "speak")
         with sight.seeing(self._person.speak):
-            return self._speech.say(body, self._person, self._source)
+            try:
+                return self._speech.say(asked.body, self._person, self._source)
+            except Problem as problem:
+                if asked.by_run and problem.parameter == "run_id":
+                    # In the word in which it was written.
+                    raise Problem(problem.error.replace("run_id", "run", 1), "run", problem.status) from problem
+                raise
 
-    def _unsubscribe(self, name: str) -> None:
-        if name not in self._streams:
-            message = f"id: there is no subscription {name!r}."
+    def _unsubscribe(self, asked: Unsubscribe) -> None:
+        if asked.id is None and not asked.names_a_place:
+            message = "id is missing: name a subscription by its id, or in the words in which it was subscribed."
             raise Problem(message, "id")
-        stream, thread = self._streams.pop(name)
-        stream.end()
-        thread.join(JOIN_S)
-        self._say("unsubscribed", subscription=name)
+        names = [name for name, watched in self._streams.items() if asked.is_of(name, watched.asked)]
+        if not names:
+            raise _no_subscription(asked)
+        for name in names:
+            watched = self._streams.pop(name)
+            watched.stream.end()
+            watched.thread.join(JOIN_S)
+            self._say("unsubscribed", subscription=name)
 
     def _follow(self, name: str, stream: MessageStream) -> None:
         # The socket is gone: its end is everybody's.
@@ -255,6 +273,15 @@ def serve(ws: Server) -> None:
     finally:
         forget()
         session.close()
+
+
+def _no_subscription(asked: Unsubscribe) -> Problem:
+    if asked.id is not None:
+        where = " in these words" if asked.names_a_place else ""
+        return Problem(f"id: there is no subscription {asked.id!r}{where}.", "id")
+    run, _ = asked.place
+    field = "run" if run else "channel"
+    return Problem(f"{field}: nothing is subscribed in these words; name it by its id, or as it was subscribed.", field)
 
 
 def _is_key(text: str) -> bool:

@@ -55,13 +55,16 @@ class Speech:
         max_bytes: of a payload; the flow takes no larger one.
         limit: how often one reader may say something.
         audit: notes who said something.
+
+    Attributes:
+        max_bytes: of a payload.
     """
 
     def __init__(self, link: Link, reader: Reader, prefix: str, max_bytes: int, limit: Limit, audit: Audit) -> None:
         self._link = link
         self._reader = reader
         self._prefix = prefix
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._limit = limit
         self._audit = audit
 
@@ -82,8 +85,8 @@ class Speech:
         place = self._place(claim)
         message_id = claim.message_id or uuid4().hex
         payload = _payload(claim, place, message_id, person.name)
-        if len(payload) > self._max_bytes:
-            message = f"content: the message may have {self._max_bytes:,} bytes, but has {len(payload):,}."
+        if len(payload) > self.max_bytes:
+            message = f"content: the message may have {self.max_bytes:,} bytes, but has {len(payload):,}."
             raise _too_large(message)
         # Before it is done: whoever says something is answered before it comes back to them.
         self._audit.note("said", person, source, place.namespace, message_id, channel=place.channel, run=place.uid)
@@ -95,12 +98,17 @@ class Speech:
             raise _too_large(message) from error
         except (NatsUnavailable, PublishError) as error:
             self._audit.note("not-sent", person, source, place.namespace, message_id)
-            sentence = f"The message was not sent: {error}. Send it again with the same message_id: {message_id}"
+            # Where NATS is and what it says are for whoever runs this: they are in the log and at /readyz.
+            why = "NATS can't be reached at the moment" if isinstance(error, NatsUnavailable) else str(error)
+            sentence = f"The message was not sent: {why}. Send it again with the same message_id: {message_id}"
             raise Problem(sentence, None, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "3"}) from error
         return message_id
 
     def _place(self, claim: Claim) -> _Place:
         namespace = claim.workflow_namespace
+        if namespace == CHANNEL_GENERAL:
+            message = f"workflow_namespace: {CHANNEL_GENERAL} is the shared room's name in subjects and no namespace."
+            raise Problem(message, "workflow_namespace")
         if namespace:
             check_namespace(current(), namespace, "workflow_namespace")
         if claim.channel == CHANNEL_GENERAL:

@@ -98,9 +98,9 @@ class State:
         return self.folder / "ports.json"
 
     def _ports(self) -> dict[str, int]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):
             found = json.loads(self._ports_file.read_text(encoding="utf-8"))
-            return {name: port for name, port in found.items() if isinstance(port, int)}
+            return {name: port for name, port in found.items() if type(port) is int and 0 < port < 2**16}
         return {}
 
     def tell_addresses(self, addresses: dict[str, str]) -> None:

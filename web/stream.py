@@ -109,6 +109,7 @@ class Stream(ABC):
         self._ended = False
         self._signed_out = False
         self._stale = False
+        self._has_caught_up = False
         self._failing_since: float | None = None
 
     @property
@@ -240,6 +241,10 @@ class Stream(ABC):
             self._start = msgspec.structs.replace(self._start, gap=False)
             yield self._form.control("gap", self.cursor, {"resumed_from": self.cursor})
         yield from self.catch_up(mailbox)
+        if not self._has_caught_up:
+            self._has_caught_up = True
+            if said := self._form.caught_up(self.cursor):
+                yield said
 
     def _write_live(self, mailbox: Mailbox, chunks: Iterable[Chunk]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -300,7 +305,7 @@ class MessageStream(Stream):
 
     def catch_up(self, mailbox: Mailbox) -> Iterator[bytes]:
         """Find the run, begin to watch it, and read what comes after the cursor."""
-        if self._scope is None and not self._find(mailbox):
+        if (self._scope is None or self._scope.claimed) and not self._find(mailbox):
             return
         scope = self._scope or self._wanted
         if self.cursor is None:
@@ -308,24 +313,41 @@ class MessageStream(Stream):
         page, more = LEAST_PAGE, True
         while more and not mailbox.ended:
             chunk, more = self.history.after(scope, self.cursor, page)
+            if scope.claimed and (found := self._look(mailbox)) and not found.claimed:
+                # What was read may come after the run's first own words, which would be skipped: once more, with these.
+                scope = self._scope = found
+                more = True
+                continue
             if chunk:
                 yield from self.write(mailbox, chunk)
             page = min(4 * page, MOST_PAGE)
 
     def _find(self, mailbox: Mailbox) -> bool:
-        found = self.history.resolve(self._wanted, self._run)
-        if found is None:
-            name = self._run or self._wanted.workflow_uid or self._wanted.workflow_name or ""
-            self.hub.await_run(mailbox, name, self._wanted.workflow_namespace)
+        found = self._look(mailbox)
+        if found is None or found.claimed:
+            self._await(mailbox, found)
             # Once more, since it could have appeared between the two.
-            found = self.history.resolve(self._wanted, self._run)
+            found = self._look(mailbox)
         if found is None:
             # Whatever this run is going to say comes after what was stored.
             self.cursor = self.head() if self.cursor is None else self.cursor
             return False
-        self.hub.watch(mailbox, found)
         self._scope = found
         return True
+
+    def _look(self, mailbox: Mailbox) -> Scope | None:
+        """Return what is known of what is wanted, and watch it where that is more than claims."""
+        found = self.history.resolve(self._wanted, self._run)
+        if found is not None and not found.claimed:
+            self.hub.watch(mailbox, found)
+        return found
+
+    def _await(self, mailbox: Mailbox, claimed: Scope | None) -> None:
+        """Wait for the run, and watch meanwhile what the general channel says under its name."""
+        if claimed:
+            self.hub.watch(mailbox, claimed)
+        name = self._run or self._wanted.workflow_uid or self._wanted.workflow_name or ""
+        self.hub.await_run(mailbox, name, self._wanted.workflow_namespace)
 
 
 class RunStream(Stream):

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from flows.message import CHANNEL_GENERAL, Event
-from web import ansi, words
+from web import tool, words
+from web.passages import Asked, Passage, passages
+from web.plain import plain_name
 
-TOOL_KINDS = ("tool_call", "tool_result")
-# What turns the direction of the text behind it, ends lines, or can't be seen; joiners stay, words need them.
-_HIDDEN = re.compile("[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+|~])")
 _FENCE = re.compile("`{3,}")
 
@@ -28,27 +27,23 @@ def json_lines(events: Iterable[Event]) -> Iterator[bytes]:
         yield _encode(event) + b"\n"
 
 
-def markdown(events: Iterable[Event]) -> Iterator[bytes]:
-    """Yield each message as a heading and a quotation."""
+def markdown(events: Iterable[Event], asked: Asked | None = None, most: int | None = None) -> Iterator[bytes]:
+    """Yield each message as a heading and a quotation.
+
+    Args:
+        events: the messages.
+        asked: what was asked of tools before.
+        most: so many characters at most of each text that is printed.
+    """
+    asked = asked or Asked()
     for event in events:
-        yield f"### {_heading(event)}\n\n{_quotation(event)}\n\n".encode()
+        yield f"### {_heading(event)}\n\n{_quotation(passages(event, asked, most))}\n\n".encode()
 
 
-def terminal(event: Event) -> str:
+def terminal(event: Event, asked: Asked | None = None, most: int | None = None) -> str:
     """Return a message as lines for a terminal: who speaks, and indented what was said."""
-    said = plain(event.content).rstrip("\n").split("\n")
+    said = [line for passage in passages(event, asked or Asked(), most) for line in _lines(passage)]
     return "\n".join([_line(event), *(f"    {line}".rstrip() for line in said)]) + "\n"
-
-
-def plain(text: str) -> str:
-    """Return a text without what speaks to a terminal and what can't be seen; its only line end is the newline."""
-    text = ansi.strip(text)
-    return text if text.isascii() else _HIDDEN.sub("", text)
-
-
-def plain_name(text: str) -> str:
-    """Return a name on one line."""
-    return " ".join(plain(text).split())
 
 
 def _line(event: Event) -> str:
@@ -62,13 +57,13 @@ def _heading(event: Event) -> str:
 def _what(event: Event) -> str:
     """Say what kind of message it is, and of a tool its name and what came of it."""
     parts = [plain_name(event.kind)]
-    tool = event.tool or {}
-    if isinstance(name := tool.get("name"), str) and name:
+    about = tool.asked_of(event)
+    if isinstance(name := about.get("name"), str) and name:
         parts.append(plain_name(name)[:80])
     outcome = []
-    if isinstance(code := tool.get("exit_code"), int) and not isinstance(code, bool):
+    if isinstance(code := about.get("exit_code", event.attrs.get("exit_code")), int) and not isinstance(code, bool):
         outcome.append(f"exit {code}")
-    if isinstance(took := tool.get("duration_ms"), int | float) and 0 <= took < 1e12:
+    if isinstance(took := about.get("duration_ms", event.attrs.get("duration_ms")), int | float) and 0 <= took < 1e12:
         outcome.append(words.span(took / 1000))
     if outcome:
         parts.append(f"({', '.join(outcome)})")
@@ -79,13 +74,23 @@ def _what(event: Event) -> str:
     return " ".join(parts)
 
 
-def _quotation(event: Event) -> str:
-    lines = plain(event.content).strip("\n").split("\n")
-    if event.kind in TOOL_KINDS:
+def _quotation(said: list[Passage]) -> str:
+    return "\n>\n".join("\n".join(f"> {line}".rstrip() for line in _quoted(passage)) for passage in said)
+
+
+def _quoted(passage: Passage) -> list[str]:
+    if passage.is_note:
+        return [f"*{passage.text}*"]
+    lines = passage.text.strip("\n").split("\n")
+    if passage.is_printed:
         longest = max((len(run) for line in lines for run in _FENCE.findall(line)), default=2)
         fence = "`" * (longest + 1)
         lines = [fence, *lines, fence]
-    return "\n".join(f"> {line}".rstrip() for line in lines)
+    return lines
+
+
+def _lines(passage: Passage) -> list[str]:
+    return [f"({passage.text})"] if passage.is_note else passage.text.rstrip("\n").split("\n")
 
 
 def _escaped(text: str) -> str:

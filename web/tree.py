@@ -35,21 +35,21 @@ class Tree:
         for number, (key, entry) in enumerate(pairs):
             if self._left <= 0:
                 self.is_cut = True
-                parts.append(f'<li class="rest">{len(value) - number:,} more</li>')
+                parts.append(f'<li class="rest" data-ours>{len(value) - number:,} more</li>')
                 break
             self._left -= 1
             parts.append(self._entry(key, entry, depth))
         return "".join(parts)
 
     def _entry(self, key: Any, entry: Any, depth: int) -> str:
-        name = f'<bdi class="t-key">{escape(str(key)[:200])}</bdi>'
+        name = f'<code class="t-key" data-ours>{escape(str(key)[:200])}</code>'
         if not isinstance(entry, dict | list) or not entry:
             return f"<li>{name} {_leaf(entry)}</li>"
         is_open = " open" if depth + 1 < _OPEN_DEPTH and len(entry) <= _OPEN_SIZE else ""
         size = words.count(len(entry), "key" if isinstance(entry, dict) else "entry")
         inner = self._entries(entry, depth + 1)
         return (
-            f'<li><details{is_open}><summary>{name} <span class="t-size">{size}</span></summary>'
+            f'<li><details{is_open}><summary>{name} <span class="t-size" data-ours>{size}</span></summary>'
             f"<ul>{inner}</ul></details></li>"
         )
 
@@ -57,5 +57,5 @@ class Tree:
 def _leaf(value: Any) -> str:
     if isinstance(value, str):
         shown = value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "…"
-        return f'<span class="t-text">{escape(shown)}</span>'
+        return f'<code class="t-text">{escape(shown)}</code>'
     return f'<span class="t-word">{escape(json.dumps(value, ensure_ascii=False, default=str))}</span>'

@@ -2,13 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 from connectors.process import Process
-from flows.sidecar import Ending
+from flows.ending import Ending
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -25,7 +24,7 @@ class Until:
     def __init__(self, pid: int | None, file: Path | None, exit_code_file: Path | None = None) -> None:
         self._process = Process(pid) if pid is not None else None
         self.file = file
-        self._told_in = exit_code_file or file
+        self._exit_code_file = exit_code_file
         self.signals = 0
         self._wake: Callable[[], None] = lambda: None
 
@@ -64,7 +63,27 @@ class Until:
         """
         if self._process and self._process.exit_code is not None:
             return Ending(self._process.exit_code)
-        if self._told_in:
-            with suppress(OSError, ValueError):
-                return Ending(int(self._told_in.read_text(encoding="utf-8", errors="replace").strip()))
+        code = _code_in(self._exit_code_file or self.file)
+        if code is not None:
+            return Ending(code)
+        if guess.status == "unknown" and self._exit_code_file is None and self.file and self.file.exists():
+            # Whoever makes the file says that the run is over, and would say that it went wrong.
+            return Ending(is_good=True)
         return guess
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what was asked for and doesn't tell how it ended, a line each, with the option's name."""
+        if self._process and not self._process.was_there:
+            yield f"--until-exit {self._process.pid}: there was no such process"
+        elif self._process and self._process.has_ended() and self._process.exit_code is None:
+            yield f"--until-exit {self._process.pid}: its parent took its exit code, nobody else can know it"
+        if self._exit_code_file and _code_in(self._exit_code_file) is None:
+            what = "holds no exit code" if self._exit_code_file.exists() else "never came"
+            yield f"--exit-code-file {self._exit_code_file}: it {what}"
+
+
+def _code_in(file: Path | None) -> int | None:
+    try:
+        return int(file.read_text(encoding="utf-8", errors="replace").strip()) if file else None
+    except (OSError, ValueError):
+        return None

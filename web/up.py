@@ -1,5 +1,6 @@
 """Everything on this machine: NATS, Postgres, the flow, the pages and a sample, from one command."""
 
+import errno
 import http.client
 import os
 import signal
@@ -20,14 +21,17 @@ from connectors.bootstrap import bootstrap
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
 from connectors.launch import launcher
-from connectors.loopback import HOST, is_free
+from connectors.loopback import HOST, is_free, refusal
 from connectors.migrations import Migrator
 from connectors.nkey import NkeyError
 from connectors.server import Server, ServerError
 from flows import topology, users
+from flows.exposition import LASTING_PORT
 from flows.nats import nats_options
+from flows.redact import redactor_of
 from flows.settings import Settings
 from flows.users import User
+from web.access import check_access
 from web.banner import show_addresses, show_end, show_note
 from web.credentials import Credentials
 from web.failure import Failure
@@ -56,22 +60,27 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
 
     Raises:
         Failure: it can't start; the text is one line.
+        SettingError: a setting would have a program of it end at once, again and again.
     """
     _forget_other_servers()
     settings = Settings.from_env()
     if settings.agent_comms_host != HOST:
         text = f"AGENT_COMMS_HOST: what is started here listens on {HOST} alone"
         raise Failure(text)
+    check_access(settings)
+    redactor_of(settings)
     port = settings.agent_comms_port if port is None else port
     console = Console(highlight=False, soft_wrap=True)
     supervisor = Supervisor(note=lambda line: show_note(console, line))
     with State(state) as place, supervisor.asked_by_signals():
-        if port and not is_free(port):
-            text = f"port {port} is taken; choose another with --port"
-            raise Failure(text)
+        _require_free(port, "--port")
+        metrics = settings.agent_comms_metrics_port
+        _require_free(metrics, "AGENT_COMMS_METRICS_PORT")
         try:
             credentials = _credentials(place.folder / "credentials") if secure else None
-            set_up = _SetUp(place, port or place.port("web"), supervisor, console, credentials)
+            if metrics is None:
+                metrics = LASTING_PORT if is_free(LASTING_PORT) else place.port("metrics")
+            set_up = _SetUp(place, port or place.port("web"), metrics, supervisor, console, credentials)
             with supervisor, suppress(Asked):
                 set_up.start(sample=sample)
                 supervisor.run()
@@ -81,6 +90,13 @@ def up(*, state: Path, port: int | None, sample: bool, secure: bool) -> int:
             place.forget_addresses()
         show_end(console)
     return 0
+
+
+def _require_free(port: int | None, chosen_with: str) -> None:
+    if port and (refused := refusal(port)):
+        why = "is taken" if refused.errno == errno.EADDRINUSE else f"can't be had: {refused.strerror}"
+        text = f"port {port} {why}; choose another with {chosen_with}"
+        raise Failure(text)
 
 
 def _forget_other_servers() -> None:
@@ -103,10 +119,17 @@ class _SetUp:
     """The programs of one local set-up, and the order in which they start."""
 
     def __init__(
-        self, state: State, port: int, supervisor: Supervisor, console: Console, credentials: Credentials | None
+        self,
+        state: State,
+        port: int,
+        metrics: int,
+        supervisor: Supervisor,
+        console: Console,
+        credentials: Credentials | None,
     ) -> None:
         self._state = state
         self._port = port
+        self._metrics = metrics
         self._supervisor = supervisor
         self._console = console
         self._credentials = credentials
@@ -119,7 +142,7 @@ class _SetUp:
     def start(self, *, sample: bool) -> None:
         """Start one after the other, each as soon as what it needs is ready, and say where they are."""
         if self._credentials:
-            self._credentials.tell(self._nats.url)
+            self._credentials.tell(self._nats.url, self._web)
         with self._console.status("Starting NATS and Postgres"):
             self._start_server(self._nats)
             self._start_server(self._postgres)
@@ -134,7 +157,7 @@ class _SetUp:
         ):
             connection.run(bootstrap(connection.jetstream(), topology.manifests(), update=True))
             self._start_program("web", users.WEB, _gunicorn(self._port))
-            self._start_program("flow", users.JANGAR, ["-m", "bytewax.run", "flows.ingest"])
+            self._start_program("flow", users.JANGAR, ["-m", "bytewax.run", "flows.ingest"], metrics=self._metrics)
             if sample:
                 memory = self._state.folder / "sample.json"
                 self._start_program("sample", users.AGENTS, ["-m", "web.cli", "sample", "--memory", str(memory)])
@@ -142,7 +165,9 @@ class _SetUp:
             self._wait_for(lambda: _is_flow_ready(connection), "the flow")
         self._state.tell_addresses(self._addresses())
         speaker = self._credentials.env_file(users.AGENTS) if self._credentials else None
-        show_addresses(self._console, self._addresses(), self._state, sample=sample, speaker=speaker)
+        show_addresses(
+            self._console, self._addresses(), self._state, sample=sample, speaker=speaker, metrics=self._metrics
+        )
 
     def _as_user(self, user: User) -> dict[str, str]:
         """Return the settings by which a user reaches NATS."""
@@ -156,9 +181,13 @@ class _SetUp:
     def _options(self, user: User) -> NatsOptions:
         return nats_options(Settings.from_env(self._as_user(user)), "agent-comms-up")
 
+    @property
+    def _web(self) -> str:
+        return f"http://{HOST}:{self._port}"
+
     def _addresses(self) -> dict[str, str]:
         return {
-            "AGENT_COMMS_URL": f"http://{HOST}:{self._port}",
+            "AGENT_COMMS_URL": self._web,
             "NATS_URL": self._nats.url,
             "DATABASE_URL": self._postgres.dsn(DATABASE),
         }
@@ -176,7 +205,7 @@ class _SetUp:
             )
         )
 
-    def _start_program(self, name: str, user: User, arguments: list[str]) -> None:
+    def _start_program(self, name: str, user: User, arguments: list[str], *, metrics: int = 0) -> None:
         environ = {
             **os.environ,
             **self._addresses(),
@@ -185,6 +214,7 @@ class _SetUp:
             "AGENT_COMMS_HOST": HOST,
             "AGENT_COMMS_PORT": str(self._port),
             "PYTHONUNBUFFERED": "1",
+            "AGENT_COMMS_METRICS_PORT": str(metrics),
         }
         command = [*launcher(end_with=signal.SIGTERM), sys.executable, *arguments]
         log_file = self._state.logs / f"{name}.log"
@@ -202,7 +232,7 @@ class _SetUp:
         Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(self._postgres.dsn(DATABASE))
 
     def _is_web_ready(self) -> bool:
-        url = urlsplit(self._addresses()["AGENT_COMMS_URL"])
+        url = urlsplit(self._web)
         connection = http.client.HTTPConnection(url.netloc, timeout=2)
         try:
             connection.request("GET", "/readyz")

@@ -52,10 +52,7 @@ class Watchers:
             self._stop_awaiting(mailbox)
             del self._names[mailbox]
             for scope in self._scopes.pop(mailbox):
-                self._by_scope[scope].discard(mailbox)
-                if not self._by_scope[scope]:
-                    del self._by_scope[scope]
-                    self._forget_scope(scope)
+                self._stop_watching(mailbox, scope)
 
     def end(self) -> None:
         """End every mailbox, and those that come later."""
@@ -65,10 +62,16 @@ class Watchers:
                 mailbox.end()
 
     def watch(self, mailbox: Mailbox, scope: Scope) -> None:
-        """Put the messages of a scope that its client may read into a mailbox, which waits for its run no longer."""
+        """Put the messages of a scope that its client may read into a mailbox, which waits for its run no longer.
+
+        What was only claimed to be of that run is watched no longer, either.
+        """
         scope = scope.within(mailbox.sight)
         with self._lock:
             self._stop_awaiting(mailbox)
+            for other in [other for other in self._scopes[mailbox] if other.claimed and other != scope]:
+                self._scopes[mailbox].remove(other)
+                self._stop_watching(mailbox, other)
             if mailbox not in self._by_scope.setdefault(scope, set()):
                 self._by_scope[scope].add(mailbox)
                 self._scopes[mailbox].append(scope)
@@ -150,6 +153,12 @@ class Watchers:
             if not self._awaiting[name]:
                 del self._awaiting[name]
         self._names[mailbox] = []
+
+    def _stop_watching(self, mailbox: Mailbox, scope: Scope) -> None:
+        self._by_scope[scope].discard(mailbox)
+        if not self._by_scope[scope]:
+            del self._by_scope[scope]
+            self._forget_scope(scope)
 
     def _forget_scope(self, scope: Scope) -> None:
         for place in _places(scope):

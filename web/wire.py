@@ -95,6 +95,10 @@ class Frames:
         more = data if isinstance(data, dict) else {}
         return object_frame(name, subscription=self._subscription, id=None if cursor is None else str(cursor), **more)
 
+    def caught_up(self, cursor: int | None) -> bytes:  # noqa: ARG002  # as its like
+        """Return nothing: what is sent is as it was."""
+        return b""
+
     def beat(self) -> bytes:
         """Return nothing: the socket is pinged."""
         return b""

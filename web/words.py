@@ -42,6 +42,11 @@ def span(seconds: float) -> str:
     return f"{whole} s"
 
 
+def moment(at: datetime) -> str:
+    """Return a moment as somebody has chosen it: `4 May 2026, 12:00:00 UTC`."""
+    return f"{at.day} {at:%b} {at.year}, {at:%H:%M:%S} UTC"
+
+
 def size(number: int) -> str:
     """Return a number of bytes: `812 B`, `64 KB`, `1.2 MB`."""
     if number < 1_000:

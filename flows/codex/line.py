@@ -2,12 +2,14 @@
 
 import json
 import math
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 _DIGEST_BYTES = 16
+ID_CHARS = 2 * _DIGEST_BYTES
 # A file that was lost in a crash may hold NULs where it was never written.
 _NOTHING = b" \t\r\n\0"
 BOM = b"\xef\xbb\xbf"
@@ -16,7 +18,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def message_id(kind: str, thread: str | None, number: int, data: bytes) -> str:
-    """Return the id of what a line says, 32 hex digits: the same whoever reads it, and whenever.
+    """Return the id of what a line says, `ID_CHARS` hex digits: the same whoever reads it, and whenever.
 
     Args:
         kind: of the file.
@@ -24,15 +26,21 @@ def message_id(kind: str, thread: str | None, number: int, data: bytes) -> str:
         number: of the line, from 1.
         data: its bytes, without what ends it.
     """
-    digest = begun_id(kind, thread)
+    digest = begun_id(kind, thread).copy()
     digest.update(b"%d:" % number)
     digest.update(data)
     return digest.hexdigest()
 
 
+# Most lines follow one of the same thread.
+@lru_cache(maxsize=256)
 def begun_id(kind: str, thread: str | None) -> blake2b:
-    """Return what the ids of all lines of a thread begin with; a line's number, a colon and its bytes are to follow."""
-    return blake2b(f"{len(kind)}:{kind}{len(thread or '')}:{thread or ''}".encode(), digest_size=_DIGEST_BYTES)
+    """Return what the ids of all lines of a thread begin with, to be copied.
+
+    A line's number, a colon and its bytes are to follow.
+    """
+    begun = f"{len(kind)}:{kind}{len(thread or '')}:{thread or ''}"
+    return blake2b(begun.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES)
 
 
 def is_blank(data: bytes) -> bool:

@@ -9,7 +9,7 @@ from flows.codex.said import Said, dictionary, status, untold
 from flows.codex.state import Call, State
 from flows.fit import budget, fit
 from flows.spelling import Claim
-from flows.text import MAX_DEPTH, TooDeepError, storable, storable_json
+from flows.text import MAX_DEPTH, TooDeepError, legible, storable, storable_json
 
 FileKind = Literal["codex-events", "log"]
 Source = Literal["live", "backfill"]
@@ -26,7 +26,7 @@ _NO_RESULT = "(no result: run ended)"
 
 def artifact_name(path: str) -> str:
     """Return what a file is called as an artifact: `.codex-implementation-agent.log` is `implementation-agent-log`."""
-    name = PurePath(path).name
+    name = legible(PurePath(path).name)
     for end in (".gz", ".tgz"):
         name = name.removesuffix(end)
     name = name.lstrip(".").removeprefix("codex-")
@@ -84,7 +84,7 @@ class Reader:
         event_type: str | None = None
         item_id: str | None = None
         if self.kind == "log":
-            said = log.read(data)
+            said = log.read(data, self.state)
         else:
             event = parse(data)
             if event is None or not self._is_event(event):
@@ -136,7 +136,7 @@ class Reader:
         self, number: int, data: bytes, event_type: str | None, item_id: str | None, said: list[Said]
     ) -> list[Claim]:
         state = self.state
-        claims = self._interrupted()
+        claims = self._interrupted() if state.ended else []
         if len(said) == 1 and said[0].kind == "tool_result" and said[0].call not in state.calls:
             said = [untold(said[0]), *said]
         own_id = message_id(self.kind, state.thread, number, data)

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from flows.codex.pem import Key
+
 # How the last turn went so far.
 Outcome = Literal["running", "completed", "failed"]
 
@@ -39,6 +41,7 @@ class State(Struct):
         failure: the last error's words and its line.
         usage: the last count of tokens.
         skipped: how many lines say nothing, by the reason.
+        key: a private key that a log shows, until its end.
     """
 
     thread: str | None = None
@@ -52,6 +55,7 @@ class State(Struct):
     failure_line: int = 0
     usage: dict[str, Any] | None = None
     skipped: dict[str, int] = {}
+    key: Key | None = None
 
     def begin_thread(self, thread: str | None) -> None:
         """Take note of a new process, or the old thread taken up by a new one."""

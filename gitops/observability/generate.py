@@ -199,7 +199,7 @@ ROWS: dict[str, list[Panel]] = {
                 "whole": (
                     _gauge("agent_comms_reconciled_recently_runs", 'complete="true"')
                     + " / sum("
-                    + _gauge("agent_comms_reconciled_recently_runs", by="complete")
+                    + _gauge("agent_comms_reconciled_recently_runs", 'complete!="unknown"', "complete")
                     + ")"
                 ),
             },

@@ -180,6 +180,7 @@ name=${WORKFLOW_NAME:-${WORKFLOW_UID:-}}
 uid=${WORKFLOW_UID:-${WORKFLOW_NAME:-}}
 namespace=${WORKFLOW_NAMESPACE:-agents}
 [ -n "$uid" ] || fail "WORKFLOW_UID or WORKFLOW_NAME: a publisher needs one of them to say which workflow speaks"
+[ "$namespace" != general ] || fail "WORKFLOW_NAMESPACE: general is the shared room's name in subjects and no namespace"
 [ "$agent" != person ] || fail "--agent: person is kept for what people say in the pages"
 [ -n "$kind" ] || fail "--kind: it takes a word"
 case $kind in

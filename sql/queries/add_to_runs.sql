@@ -58,8 +58,8 @@ ON CONFLICT (workflow_namespace, workflow_uid) DO UPDATE SET
     -- The state that was told last; at the same moment an end outweighs a beginning.
     said = CASE
         WHEN run.said_at IS NULL
-            OR (excluded.said_at, array_position(ARRAY['running', 'succeeded', 'failed'], excluded.said))
-             > (run.said_at, array_position(ARRAY['running', 'succeeded', 'failed'], run.said))
+            OR (excluded.said_at, array_position(ARRAY['running', 'unknown', 'succeeded', 'failed'], excluded.said))
+             > (run.said_at, array_position(ARRAY['running', 'unknown', 'succeeded', 'failed'], run.said))
         THEN excluded.said ELSE run.said END,
     said_at = greatest(run.said_at, excluded.said_at),
     begun_at = greatest(run.begun_at, excluded.begun_at),

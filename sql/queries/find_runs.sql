@@ -8,7 +8,7 @@ FROM (
         SELECT 1 AS rank, *
         FROM workflow_comms.runs
         WHERE run_id = %(run_id)s::text AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
-        ORDER BY last_at DESC NULLS LAST, workflow_namespace, workflow_uid
+        ORDER BY coalesce(last_at, finished_at) DESC NULLS LAST, workflow_namespace, workflow_uid
         LIMIT %(limit)s::bigint
     )
     UNION ALL
@@ -16,7 +16,7 @@ FROM (
         SELECT 2 AS rank, *
         FROM workflow_comms.runs
         WHERE workflow_uid = %(uid)s::text AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
-        ORDER BY last_at DESC NULLS LAST, workflow_namespace, workflow_uid
+        ORDER BY coalesce(last_at, finished_at) DESC NULLS LAST, workflow_namespace, workflow_uid
         LIMIT %(limit)s::bigint
     )
     UNION ALL
@@ -24,9 +24,9 @@ FROM (
         SELECT 3 AS rank, *
         FROM workflow_comms.runs
         WHERE workflow_name = %(name)s::text AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
-        ORDER BY last_at DESC NULLS LAST, workflow_namespace, workflow_uid
+        ORDER BY coalesce(last_at, finished_at) DESC NULLS LAST, workflow_namespace, workflow_uid
         LIMIT %(limit)s::bigint
     )
 ) AS found
-ORDER BY rank, last_at DESC NULLS LAST, workflow_namespace, workflow_uid
+ORDER BY rank, coalesce(last_at, finished_at) DESC NULLS LAST, workflow_namespace, workflow_uid
 LIMIT %(limit)s::bigint

@@ -1,6 +1,6 @@
--- Ends the writer that holds the lock of `lock_seq` and has waited for its own client in the midst of a COPY for at least
--- as long as others waited for the lock: its process is paused, or its network is. Its batch is stored anew. Only writers
--- of the same role can be ended; Postgres' own timeouts don't count while a COPY waits for its client.
+-- Ends the writer that holds the lock of `lock_seq` and has waited for its own client midway (in a COPY, or in statements
+-- that are sent together) for at least as long as others waited for the lock: its process is paused, or its network is.
+-- Its batch is stored anew. Only writers of the same role can be ended; Postgres' own timeouts don't count meanwhile.
 SELECT pg_terminate_backend(writer.pid), writer.pid
 FROM pg_locks AS held
 JOIN pg_stat_activity AS writer ON writer.pid = held.pid

@@ -1,4 +1,4 @@
--- What the general channel holds last between two places in reading order, oldest first.
+-- What the general channel, or one namespace in it, holds last between two places in reading order, oldest first.
 SELECT id::text, seq, workflow_uid, workflow_name, workflow_namespace, run_id, step_id, agent_id, role, kind, "timestamp",
        channel, stage, content, attrs::text, created_at, total
 FROM (
@@ -7,6 +7,7 @@ FROM (
         SELECT *
         FROM workflow_comms.agent_messages
         WHERE channel = 'general'
+          AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
           AND ("timestamp", seq) > (%(low_at)s::timestamptz, %(low_seq)s::bigint)
           AND ("timestamp", seq) < (%(high_at)s::timestamptz, %(high_seq)s::bigint)
         ORDER BY "timestamp" DESC, seq DESC

@@ -1,31 +1,51 @@
--- The runs with the newest activity first, from a place in that order on, perhaps in one state or with some words.
+-- The runs with the newest activity first, from a place in that order on, perhaps of one namespace, in one state, or under way in a stretch of time.
+-- Where nobody has spoken yet, activity is the end that was told (migration 0020).
+-- Of the next so many of them those with an agent or with some words; and the last one that was looked at, if they are so many.
 SELECT workflow_namespace, workflow_uid, workflow_name, run_id, runtime,
        workflow_comms.shown_state(state, last_at, %(silent_since)s::timestamptz) AS state,
        messages, tool_calls, errors, agents, first_at, last_at, started_at, finished_at, last_agent, last_content,
-       pruned, attrs::text
-FROM workflow_comms.runs
-WHERE last_at >= %(since)s::timestamptz
-  AND last_at < %(until)s::timestamptz
-  AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
-  AND (%(state)s::text IS NULL OR state = %(state)s::text)
-  AND (%(agent)s::text IS NULL OR agents @> ARRAY[%(agent)s::text])
-  AND (
-    %(word_0)s::text IS NULL
-    OR strpos(
-        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)), %(word_0)s::text
-    ) > 0
-    OR (%(word_1)s::text IS NOT NULL AND strpos(
-        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)), %(word_1)s::text
-    ) > 0)
-    OR (%(word_2)s::text IS NOT NULL AND strpos(
-        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content)), %(word_2)s::text
-    ) > 0)
-  )
-  AND last_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
-  AND (
-    %(before_at)s::timestamptz IS NULL
-    OR last_at < %(before_at)s::timestamptz
-    OR (workflow_namespace, workflow_uid) > (%(before_namespace)s::text, %(before_uid)s::text)
-  )
-ORDER BY last_at DESC, workflow_namespace, workflow_uid
+       pruned, attrs::text, fits, number = %(most)s::bigint AS is_last
+FROM (
+    SELECT *, row_number() OVER (ORDER BY active_at DESC, workflow_namespace, workflow_uid) AS number
+    FROM (
+        SELECT *
+        FROM (
+            SELECT *, CASE WHEN last_at IS NULL THEN finished_at ELSE last_at END AS active_at,
+                   CASE WHEN first_at IS NOT NULL THEN first_at WHEN started_at IS NOT NULL THEN started_at
+                        ELSE finished_at END AS under_way_from
+            FROM workflow_comms.runs
+        ) AS known
+        WHERE (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
+          AND active_at >= %(since)s::timestamptz
+          AND active_at < %(last_before)s::timestamptz
+          AND (%(until)s::timestamptz IS NULL OR under_way_from < %(until)s::timestamptz)
+          AND (%(state)s::text IS NULL OR state = %(state)s::text)
+          AND active_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
+          AND (
+            %(before_at)s::timestamptz IS NULL
+            OR active_at < %(before_at)s::timestamptz
+            OR (workflow_namespace, workflow_uid) > (%(before_namespace)s::text, %(before_uid)s::text)
+          )
+        ORDER BY active_at DESC, workflow_namespace, workflow_uid
+        LIMIT %(most)s::bigint
+    ) AS next
+) AS run
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN %(word_0)s::text IS NOT NULL THEN
+        lower(concat_ws(E'\n', workflow_name, workflow_uid, run_id, array_to_string(agents, E'\n'), last_content))
+    END AS words
+    OFFSET 0
+) AS said
+CROSS JOIN LATERAL (
+    SELECT (%(agent)s::text IS NULL OR agents @> ARRAY[%(agent)s::text])
+       AND (
+        %(word_0)s::text IS NULL
+        OR strpos(words, %(word_0)s::text) > 0
+        OR strpos(words, %(word_1)s::text) > 0
+        OR strpos(words, %(word_2)s::text) > 0
+       ) IS TRUE AS fits
+    OFFSET 0
+) AS judged
+WHERE fits OR number = %(most)s::bigint
+ORDER BY active_at DESC, workflow_namespace, workflow_uid
 LIMIT %(limit)s::bigint

@@ -4,7 +4,6 @@ SELECT id::text, stream_seq, subject, headers::text, reason, detail, deliveries,
 FROM workflow_comms.dead_letters
 WHERE (%(reason)s::text IS NULL OR reason = %(reason)s::text)
   AND (%(subject)s::text IS NULL OR starts_with(subject, %(subject)s::text))
-  AND (%(namespace)s::text IS NULL OR workflow_namespace = %(namespace)s::text)
   AND (%(replayed)s::boolean OR replayed_at IS NULL)
   AND first_seen_at >= %(since)s::timestamptz
   AND first_seen_at < %(until)s::timestamptz

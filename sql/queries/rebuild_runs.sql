@@ -12,11 +12,11 @@ WITH otherwise AS (
     FROM (
         SELECT
             old.workflow_namespace, old.workflow_uid,
-            -- What no message says is the controller's to say; infinity is its mark.
-            coalesce(named.name, CASE WHEN old.named_at = 'infinity' THEN old.workflow_name ELSE old.workflow_uid END) AS workflow_name,
-            coalesce(named.at, CASE WHEN old.named_at = 'infinity' THEN old.named_at END) AS named_at,
-            coalesce(identified.run_id, CASE WHEN old.run_id_at = 'infinity' THEN old.run_id END) AS run_id,
-            coalesce(identified.at, CASE WHEN old.run_id_at = 'infinity' THEN old.run_id_at END) AS run_id_at,
+            -- What no message says is the controller's to say; that time is its mark (migration 0020).
+            coalesce(named.name, CASE WHEN old.named_at = workflow_comms.unsaid() THEN old.workflow_name ELSE old.workflow_uid END) AS workflow_name,
+            coalesce(named.at, CASE WHEN old.named_at = workflow_comms.unsaid() THEN old.named_at END) AS named_at,
+            coalesce(identified.run_id, CASE WHEN old.run_id_at = workflow_comms.unsaid() THEN old.run_id END) AS run_id,
+            coalesce(identified.at, CASE WHEN old.run_id_at = workflow_comms.unsaid() THEN old.run_id_at END) AS run_id_at,
             coalesce(ran.runtime, 'native') AS runtime, ran.at AS runtime_at,
             counted.messages, counted.tool_calls, counted.errors, counted.agents, counted.first_at, counted.last_at,
             spoken.at AS words_at, spoken.agent AS last_agent, spoken.words AS last_content,
@@ -71,7 +71,7 @@ WITH otherwise AS (
         -- The state that was told last; at the same moment an end outweighs a beginning.
         CROSS JOIN LATERAL (
             SELECT
-                (array_agg(state ORDER BY at DESC, array_position(ARRAY['running', 'succeeded', 'failed'], state) DESC))[1] AS said,
+                (array_agg(state ORDER BY at DESC, array_position(ARRAY['running', 'unknown', 'succeeded', 'failed'], state) DESC))[1] AS said,
                 max(at) AS said_at,
                 max(at) FILTER (WHERE word = ANY (%(beginnings)s::text[])) AS begun_at,
                 min(at) FILTER (WHERE state = 'running') AS started_at

@@ -6,4 +6,4 @@ SELECT workflow_namespace, workflow_uid, workflow_name, run_id, runtime,
 FROM workflow_comms.runs
 JOIN unnest(%(namespaces)s::text[], %(uids)s::text[]) AS wanted (namespace, uid)
   ON workflow_namespace = wanted.namespace AND workflow_uid = wanted.uid
-ORDER BY last_at, workflow_namespace, workflow_uid
+ORDER BY coalesce(last_at, finished_at), workflow_namespace, workflow_uid

@@ -1,5 +1,5 @@
 -- The next blocks forwards in time, by their first messages, after one of them; up to an indexed stretch.
-SELECT segment, block, first_at, last_at, seqs
+SELECT segment, block, first_at, last_at, array_to_string(seqs, ',')
 FROM workflow_comms.search_blocks
 WHERE segment <= %(upto)s::bigint
   AND first_at <= %(high_at)s::timestamptz

@@ -1,5 +1,5 @@
 -- The next blocks backwards in time, by their last messages, after one of them; up to an indexed stretch.
-SELECT segment, block, first_at, last_at, seqs
+SELECT segment, block, first_at, last_at, array_to_string(seqs, ',')
 FROM workflow_comms.search_blocks
 WHERE segment <= %(upto)s::bigint
   AND last_at >= %(low_at)s::timestamptz

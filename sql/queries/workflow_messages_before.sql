@@ -11,6 +11,8 @@ FROM (
             WHERE workflow_namespace = %(namespace)s::text
               AND workflow_uid = %(uid)s::text
               AND channel = %(channel)s::text
+              AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s::text[]))
+              AND (NOT %(errors)s::boolean OR workflow_comms.is_wrong(kind, attrs))
               AND ("timestamp", seq) > (%(low_at)s::timestamptz, %(low_seq)s::bigint)
               AND ("timestamp", seq) < (%(high_at)s::timestamptz, %(high_seq)s::bigint)
             ORDER BY "timestamp" DESC, seq DESC
@@ -24,6 +26,8 @@ FROM (
               AND workflow_namespace = %(namespace)s::text
               AND workflow_uid = %(uid)s::text
               AND channel = 'general'
+              AND (%(kinds)s::text[] IS NULL OR kind = ANY (%(kinds)s::text[]))
+              AND (NOT %(errors)s::boolean OR workflow_comms.is_wrong(kind, attrs))
               AND ("timestamp", seq) > (%(low_at)s::timestamptz, %(low_seq)s::bigint)
               AND ("timestamp", seq) < (%(high_at)s::timestamptz, %(high_seq)s::bigint)
               AND NOT EXISTS (
@@ -35,6 +39,8 @@ FROM (
                     AND twin.agent_id = message.agent_id
                     AND twin.kind = message.kind
                     AND twin.content = message.content
+                  -- Each by itself: a giant is not read from end to end for a few.
+                  OFFSET 0
               )
             ORDER BY "timestamp" DESC, seq DESC
             LIMIT %(limit)s::bigint

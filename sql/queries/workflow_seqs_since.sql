@@ -4,7 +4,7 @@ SELECT seq
 FROM workflow_comms.agent_messages
 WHERE workflow_namespace = %(namespace)s::text
   AND workflow_uid = %(uid)s::text
-  AND channel = %(channel)s::text
+  AND channel = ANY (%(channels)s::text[])
   AND seq > %(seq)s::bigint
 ORDER BY seq + 0
 LIMIT %(limit)s::bigint

@@ -35,7 +35,10 @@ from tests.bench import (
 from tests.bench.bench import Bench
 from tests.bench.figure import Results, as_json, show
 from tests.bench.machine import describe
+from tests.ingestion import Ingest
 from tests.servers import fresh_stream, make_template
+from tests.sidecar import Sidecar
+from tests.webserver import WebServer
 
 QUICK = 0.15
 PARTS: dict[str, Callable[[Bench], Results]] = {
@@ -66,6 +69,8 @@ def main(only: tuple[str, ...], quick: bool, scale: float | None, target: Path |
     # What measures must not wait 5 ms for what publishes, nor look for cycles among its messages.
     sys.setswitchinterval(0.0005)
     gc.set_threshold(100_000, 20, 50)
+    # Programs are measured as they are run, with their start.
+    Ingest.is_forked = Sidecar.is_forked = WebServer.is_forked = False
     kept: dict[str, Any] = {"parts": {}}
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))

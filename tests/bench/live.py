@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import psycopg
 
+from tests.bench.bare import store_barely
 from tests.bench.bench import Bench
 from tests.bench.figure import Figure, Results
 from tests.bench.pacer import publish_steadily, read_content
@@ -37,6 +38,7 @@ RUN = "live"
 WARM_UP = 20
 # 20 a second is what the service that this one replaces was measured at.
 RATES = {1: 30, 20: 20, 100: 20, 1_000: 20}
+COMPARED = 100
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,22 @@ class Latency:
     sse_most: Annotated[float, Figure("publish to SSE client, the slowest", "ms")]
 
 
+@dataclass(frozen=True)
+class Bare:
+    """The same as far as the row, without us (`tests.bench.bare`): the part of it that is the machine's."""
+
+    row_p50: Annotated[float, Figure("the same without agent-comms: publish to row, p50", "ms")]
+    row_p99: Annotated[float, Figure("the same without agent-comms: publish to row, p99", "ms")]
+
+
 def measure(bench: Bench) -> Results:
     """Measure at rising rates, each on an empty database."""
-    return {f"{rate:,} a second": latency(bench, rate, bench.seconds(seconds)) for rate, seconds in RATES.items()}
+    results: dict[str, Any] = {}
+    for rate, seconds in RATES.items():
+        results[f"{rate:,} a second"] = latency(bench, rate, bench.seconds(seconds))
+        if rate == COMPARED:
+            results[f"{rate:,} a second, bare"] = _bare(bench, rate, bench.seconds(seconds))
+    return results
 
 
 def latency(bench: Bench, rate: int, seconds: float, beside: Callable[[str], Any] = nullcontext) -> Latency:
@@ -86,10 +101,25 @@ def latency(bench: Bench, rate: int, seconds: float, beside: Callable[[str], Any
     return Latency(by_row[49], by_row[98], by_event[49], by_event[98], max(events[WARM_UP:]))
 
 
-def _publish(bench: Bench, rate: float, upto: int, rows: list[float], events: list[float]) -> None:
-    """Publish until there are so many, and wait for the last."""
-    assert publish_steadily(bench.stream.url, RUN, rate, upto - len(events)).wait() == 0
-    wait_until(partial(_all_arrived, upto, rows, events), "every message, as a row and at the client")
+def _bare(bench: Bench, rate: int, seconds: float) -> Bare:
+    number = max(10, int(rate * seconds))
+    with ExitStack() as ends:
+        bench.stream.create()
+        database = ends.enter_context(bench.database())
+        stores = ends.enter_context(store_barely(bench.stream, database))
+        ends.callback(stores.terminate)
+        rows: list[float] = []
+        threading.Thread(target=_read_rows, args=(database, rows), daemon=True).start()
+        _publish(bench, 50.0, WARM_UP, rows)
+        _publish(bench, float(rate), WARM_UP + number, rows)
+    by_row = quantiles(rows[WARM_UP:], n=100, method="inclusive")
+    return Bare(by_row[49], by_row[98])
+
+
+def _publish(bench: Bench, rate: float, upto: int, *taken: list[float]) -> None:
+    """Publish until so many have been taken, and wait for the last."""
+    assert publish_steadily(bench.stream.url, RUN, rate, upto - len(taken[0])).wait() == 0
+    wait_until(partial(_all_arrived, upto, *taken), "every message, wherever it is taken")
 
 
 def _all_arrived(count: int, *taken: list[float]) -> bool:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import psycopg
 
 from connectors.store import Store
-from flows.dedupe import Duplicate
+from flows.duplicate import Duplicate
 from flows.redact import Redactor
 from flows.retention import REST, Pruned, prunable, prune
 from flows.storage import Ready, messages, ready

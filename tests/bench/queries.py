@@ -148,8 +148,11 @@ def loads(client: Client, dice: Random, runs: int) -> dict[str, Callable[[], str
         moment = at - dice.random() * span
         return messages(run, **{direction: f"{moment.isoformat()},1"})
 
+    def moment() -> str:
+        return (datetime.now(UTC) - dice.random() * timedelta(days=20)).isoformat()
+
     def active() -> str:
-        return f"{(datetime.now(UTC) - dice.random() * timedelta(days=20)).isoformat()},agents,x"
+        return f"{moment()},agents,x"
 
     return {
         "a run's first page": lambda: messages(dice.randrange(1, runs)),
@@ -162,6 +165,7 @@ def loads(client: Client, dice: Random, runs: int) -> dict[str, Callable[[], str
         "a namespace": lambda: f"{API}/messages?workflowNamespace=agents",
         "the list of runs": lambda: f"{API}/runs",
         "a later page of the list": lambda: f"{API}/runs?{urlencode({'before': active()})}",
+        "the list up to a time": lambda: f"{API}/runs?{urlencode({'until': moment()})}",
         "the list by state and namespace": lambda: f"{API}/runs?state=stale&workflowNamespace=agents",
         "the list by a word that is nowhere": lambda: f"{API}/runs?q=nowhere{dice.randrange(99)}",
         "one run": lambda: f"{API}/runs/id-{dice.randrange(1, runs)}",

@@ -18,7 +18,8 @@ from connectors.delivery import JetStreamMessage
 from connectors.jetstream import JetStreamSource
 from connectors.postgres import PostgresSink
 from connectors.store import Store, Written
-from flows.dedupe import Duplicate, Memory, RecentKeys
+from flows.dedupe import Memory, RecentKeys, by_workflow
+from flows.duplicate import Duplicate
 from flows.message import Message
 from flows.metrics import FlowMetrics
 from flows.nats import nats_options
@@ -182,13 +183,10 @@ def _pulled(rows: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 def _dedupe(rows: Sequence[Message]) -> None:
     memory = Memory()
-    known: dict[str | None, RecentKeys] = defaultdict(lambda: RecentKeys(memory))
+    known: dict[str, RecentKeys] = defaultdict(lambda: RecentKeys(memory))
     for pulled in _pulled(rows):
-        by_workflow: dict[str | None, list[Message]] = defaultdict(list)
-        for row in pulled:
-            by_workflow[row.workflow_uid].append(row)
-        for workflow, batch in by_workflow.items():
-            known[workflow].on_batch(batch)
+        for workflow, said in by_workflow([*pulled]):
+            known[workflow].on_batch([said])
 
 
 def _store(bench: Bench, rows: Sequence[Message], judged: Judged) -> Stored:

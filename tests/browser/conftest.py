@@ -29,7 +29,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 DESK = (1440, 900)
 PHONE = (390, 844)
-PATIENCE_MS = 15_000
+PATIENCE_MS = 180_000
 # What Chromium itself logs of an answer that isn't 2xx, and of a server that is away.
 _LOADING = re.compile(r"Failed to load resource")
 
@@ -89,21 +89,27 @@ class Witness:
 
 
 @pytest.fixture
-def witness(web: WebServer) -> Iterator[Witness]:
-    witness = Witness(urlsplit(web.url).netloc)
+def address(web: WebServer) -> str:
+    """Where pages are opened; a test may have a way there of its own."""
+    return web.url
+
+
+@pytest.fixture
+def witness(address: str) -> Iterator[Witness]:
+    witness = Witness(urlsplit(address).netloc)
     yield witness
     assert witness.wrongs == []
 
 
 @pytest.fixture
-def open_page(chromium: Browser, web: WebServer, witness: Witness) -> Iterator[OpenPage]:
+def open_page(chromium: Browser, address: str, witness: Witness) -> Iterator[OpenPage]:
     """Open pages: `open_page("/agents", size=PHONE, before=SCRIPT, …)`; further options are the browser context's."""
     contexts: list[BrowserContext] = []
 
     def open_it(path: str, *, size: tuple[int, int] = DESK, before: str = "", **options: Any) -> Page:
         width, height = size
         options.setdefault("reduced_motion", "reduce")
-        context = chromium.new_context(viewport={"width": width, "height": height}, base_url=web.url, **options)
+        context = chromium.new_context(viewport={"width": width, "height": height}, base_url=address, **options)
         contexts.append(context)
         if before:
             context.add_init_script(before)

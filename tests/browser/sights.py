@@ -8,6 +8,25 @@ AT_THE_END = "document.scrollingElement.scrollHeight - scrollY - innerHeight < 2
 FIRST = "Number(document.querySelector('[data-seq]').dataset.seq)"
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
 
+# Keeps all that the badge says: some of it passes.
+KEEP_WORDS = """
+  globalThis.said = [];
+  addEventListener("DOMContentLoaded", () => {
+    const badge = document.querySelector(".badge");
+    if (!badge) return;
+    const all = { attributes: true, childList: true, characterData: true, subtree: true };
+    new MutationObserver(() => said.push(badge.textContent.trim())).observe(badge, all);
+  });
+"""
+
+STILL = """(async () => {
+  let before = NaN;
+  for (let still = 0; still < 5; before = scrollY) {
+    await new Promise(requestAnimationFrame);
+    still = scrollY === before ? still + 1 : 0;
+  }
+})()"""
+
 NODES = """(() => {
   const all = document.createTreeWalker(document, NodeFilter.SHOW_ALL);
   let number = 1;
@@ -56,7 +75,12 @@ def expect_live(page: Page) -> None:
 
 def wait_for(page: Page, condition: str) -> None:
     """Wait until a JavaScript expression holds; Playwright's own way is an `eval`, which the pages' policy forbids."""
-    wait_until(lambda: page.evaluate(condition), condition, patience=20)
+    wait_until(lambda: page.evaluate(condition), condition)
+
+
+def wait_until_still(page: Page) -> None:
+    """Wait until nothing scrolls any more: a wheel turns on for some pictures."""
+    page.evaluate(STILL)
 
 
 def place_of(locator: Locator) -> float:

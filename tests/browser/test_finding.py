@@ -1,5 +1,7 @@
 """Filters, search, failures and links: each in the address, each seen."""
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,6 +96,83 @@ def test_times_narrow_what_is_shown(database: str, open_page: OpenPage) -> None:
     expect(page.locator(".badge")).to_have_text("not live: its time is over")
 
 
+@pytest.mark.parametrize("path", ["/agents/run-1", "/agents/general"])
+def test_times_are_asked_for_as_the_page_shows_them(database: str, open_page: OpenPage, path: str) -> None:
+    start = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
+    channel = "general" if path.endswith("general") else "run"
+    said = [message(start + timedelta(minutes=n), "planner", "message", f"At {n}.", channel=channel) for n in range(30)]
+    places = insert(database, said)
+    page = open_page(path, timezone_id="Asia/Kolkata")
+    expect(shown(page, places[5]).locator(".at time")).to_have_text("15:35:00")
+    page.get_by_text("Filter", exact=True).click()
+    page.get_by_label("From", exact=True).fill("2026-05-04T15:35")
+    page.get_by_label("Until", exact=True).fill("2026-05-04T15:40:00")
+    # Browsers may call it by its older name.
+    expect(page.get_by_text(re.compile("Times of Asia/(Kolkata|Calcutta)"))).to_be_visible()
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**since=2026-05-04T10%3A05%3A00.000Z&until=2026-05-04T10%3A10%3A00.000Z**")
+    assert sequence(page) == places[5:10]
+    chips = page.get_by_role("list", name="Filters that are on").locator("time")
+    expect(chips).to_have_text(["04 May 2026, 15:35:00 GMT+5:30", "04 May 2026, 15:40:00 GMT+5:30"])
+    page.get_by_text("Filter", exact=True).click()
+    expect(page.get_by_label("From", exact=True)).to_have_value("2026-05-04T15:35")
+    # Shown once more, it is asked for the same.
+    page.get_by_label("Until", exact=True).fill("")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url(lambda url: "until=" not in url and "since=2026-05-04T10%3A05%3A00.000Z" in url)
+    assert sequence(page) == places[5:]
+
+
+def test_without_scripts_times_are_those_of_utc_and_say_so(database: str, open_page: OpenPage) -> None:
+    places = insert(
+        database,
+        [message(datetime(2026, 5, 4, 10, n, tzinfo=UTC), "planner", "message", f"At {n}.") for n in range(30)],
+    )
+    page = open_page("/agents/run-1", timezone_id="Asia/Kolkata", java_script_enabled=False)
+    page.get_by_text("Filter", exact=True).click()
+    page.get_by_label("From, UTC").fill("2026-05-04T10:05")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Show").click()
+    assert sequence(page) == places[5:]
+    expect(page.get_by_role("list", name="Filters that are on")).to_contain_text("4 May 2026, 10:05:00 UTC")
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["scripts", "none"])
+def test_every_kind_that_a_run_has_can_be_chosen(database: str, open_page: OpenPage, *, javascript: bool) -> None:
+    start = NOW - timedelta(minutes=10)
+    kinds = ["run-started", "log", *["message"] * 100, "log", "a,b", "message"]
+    places = insert(
+        database, [message(start + timedelta(seconds=n), "planner", kind, "x") for n, kind in enumerate(kinds)]
+    )
+    page = open_page("/agents/run-1", java_script_enabled=javascript)
+    page.get_by_text("Filter", exact=True).click()
+    options = page.get_by_label("Kind").locator("option")
+    fixed = ["all", "message", "tool call", "tool result", "status", "error"]
+    # Without scripts those that the page shows are known.
+    expect(options).to_have_text([*fixed, "log", *(["run-started"] if javascript else [])])
+    page.get_by_label("Kind").select_option("log")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Show").click()
+    assert sequence(page) == [places[1], places[-3]]
+    page.get_by_text("Filter", exact=True).click()
+    expect(page.get_by_label("Kind")).to_have_value("log")
+    if javascript:
+        expect(options).to_have_text([*fixed, "log", "run-started"])
+
+
+def test_what_is_said_after_a_time_that_is_yet_to_come_is_not_shown(database: str, open_page: OpenPage) -> None:
+    talk(database)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    page = open_page(f"/agents/run-1?until={until.isoformat().replace('+00:00', 'Z')}")
+    expect_live(page)
+    later, sooner = insert(
+        database,
+        [message(until + timedelta(minutes=n), "planner", "message", f"At {n}.", run="run-1") for n in (0, -59)],
+    )
+    expect(shown(page, sooner)).to_be_visible()
+    expect(shown(page, later)).to_have_count(0)
+
+
 def test_what_is_searched_is_marked_and_gone_through_by_keys(database: str, open_page: OpenPage) -> None:
     places = talk(database)
     page = open_page("/agents/run-1")
@@ -115,18 +194,70 @@ def test_what_is_searched_is_marked_and_gone_through_by_keys(database: str, open
     new = insert(database, [message(NOW, "planner", "message", "Hay."), message(NOW, "planner", "message", "NEEDLE!")])
     expect(shown(page, new[1])).to_be_visible()
     expect(shown(page, new[0])).to_have_count(0)
+    # What comes is gone through like what was there.
+    expect(shown(page, new[1]).locator("mark")).to_have_text(["NEEDLE"])
+    expect(page.locator(".hits .place")).to_have_text("2 of 4")
+    for _ in range(2):
+        page.keyboard.press("n")
+    wait_for(page, f"{SELECTED} === {new[1]}")
+    expect(page.locator(".hits .place")).to_have_text("4 of 4")
     # Out of what was found a message opens among those around it.
     shown(page, found[1]).locator(".at").click()
     expect(shown(page, places[2])).to_be_visible()
     expect(shown(page, found[1])).to_be_in_viewport()
 
 
+def test_only_what_was_said_is_marked_and_no_time_or_name_whenever_it_comes(database: str, open_page: OpenPage) -> None:
+    at = datetime(2026, 5, 4, 13, 57, 8, tzinfo=UTC)
+    insert(database, [message(at, "agent-5", "message", "live 5")])
+    page = open_page("/agents/run-1?q=live+5", timezone_id="UTC")
+    first = page.locator("[data-seq]")
+    expect(first).to_have_count(1)
+    assert first.locator("mark").all_inner_texts() == ["live", "5"]
+    expect_live(page)
+    (new,) = insert(database, [message(at, "agent-5", "message", "Live **5 & 55**")])
+    expect(shown(page, new)).to_be_visible()
+    assert shown(page, new).locator("mark").all_inner_texts() == ["Live", "5", "5", "5"]
+    expect(page.locator(".hits .place")).to_have_text("0 of 6")
+    page.reload()
+    assert shown(page, new).locator("mark").all_inner_texts() == ["Live", "5", "5", "5"]
+
+
+def test_the_filters_close_by_escape_and_by_a_click_beside_them(database: str, open_page: OpenPage) -> None:
+    talk(database)
+    page = open_page("/agents/run-1?kind=tool_call,tool_result")
+    button, drawer = page.locator(".more-filters > summary"), page.locator(".drawer")
+    button.click()
+    expect(drawer.get_by_label("Kind")).to_contain_text("tool call, tool result")
+    drawer.get_by_label("Agent").focus()
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(button).to_be_focused()
+    button.click()
+    expect(drawer).to_be_visible()
+    page.get_by_role("heading", level=1).click()
+    expect(drawer).to_be_hidden()
+
+
 def test_nothing_found_says_so_and_leads_back(database: str, open_page: OpenPage) -> None:
     places = talk(database)
     page = open_page("/agents/run-1?q=nowhere-at-all")
     expect(page.get_by_text("Nothing that this run said fits these filters.")).to_be_visible()
+    expect(page.locator(".hits")).to_be_hidden()
     page.get_by_role("link", name="Show all of it").click()
     expect(page.locator("[data-seq]")).to_have_count(len(places))
+
+
+def test_words_that_name_a_filter_lead_to_it(database: str, open_page: OpenPage) -> None:
+    talk(database)
+    for path in ("/agents/run-1", "/search"):
+        page = open_page(f"{path}?q=kind:error needle")
+        expect(page.locator("[data-seq]")).to_have_count(0)
+        page.get_by_role("link", name="Filter by what it names instead").click()
+        page.wait_for_url("**kind=error**")
+        expect(page.locator("[data-seq]")).to_have_count(1)
+        expect(page.locator("[data-seq]")).to_have_attribute("data-kind", "error")
+    expect(page.get_by_label("Kind")).to_have_value("error")
 
 
 def test_words_are_found_across_runs_and_open_where_they_were_said(database: str, open_page: OpenPage) -> None:
@@ -196,7 +327,7 @@ def test_a_message_is_copied_as_it_was_published_and_its_link(
     page.keyboard.press("j")
     page.keyboard.press("c")
     expect(page.get_by_text("Link copied")).to_be_visible()
-    assert copied(page) == f"{web.url}/agents/run-1?workflowNamespace=agents&at={place}#m-{place}"
+    assert copied(page) == f"{web.url}/agents/run-1?workflowNamespace=agents&workflowUid=run-1&at={place}#m-{place}"
 
 
 def test_what_came_since_the_reader_looked_last_stands_under_a_line(database: str, open_page: OpenPage) -> None:
@@ -222,6 +353,12 @@ def test_the_run_tells_what_it_changed_and_where_its_time_went(database: str, op
     with page.expect_download() as download:
         account.get_by_role("link", name="JSON lines").click()
     assert download.value.path().read_text().count("\n") == 25
+    page.goto(f"/agents/{story.RUN}?kind=tool_call")
+    expect(account).to_contain_text("Take it along, as it is filtered")
+    with page.expect_download() as download:
+        account.get_by_role("link", name="JSON lines").click()
+    kinds = [json.loads(line)["kind"] for line in download.value.path().read_text().splitlines()]
+    assert set(kinds) == {"tool_call"}
     account.get_by_role("link", name="All changes").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Changes")
     expect(page.locator("#file-1 .diff .d-add").first).to_contain_text("def add(self, line) -> bool:")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 from playwright.sync_api import expect
 
 from tests.artifacts import Archive, Stored, live, recover, store
@@ -27,3 +28,20 @@ def test_what_is_recovered_appears_in_its_place(database: str, open_page: OpenPa
     assert stored.contents("run-1") == [message.content for message in made]
     expect(page.locator(".head .facts")).to_contain_text("partly recovered from artifacts")
     assert page.evaluate("window.untouched")
+
+
+def test_what_is_told_of_a_run_after_its_last_message_is_shown(database: str, open_page: OpenPage) -> None:
+    made = live(LINES, "run-1")
+    store(database, made[:-1])
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    store(database, made[-1:])
+    facts = page.locator(".head .facts")
+    expect(facts).to_contain_text(f"{len(made)} messages")
+    with psycopg.connect(database) as connection:
+        # As a backfill does that is still at work when its last message is stored.
+        connection.execute(
+            "UPDATE workflow_comms.runs SET attrs = attrs"
+            """ || '{"backfill": {"recovered": 1, "live_percent": 90}}'"""
+        )
+    expect(facts).to_contain_text("partly recovered from artifacts")

@@ -43,10 +43,14 @@ def test_a_reader_signs_in_watches_and_is_signed_out(
         page.goto("/agents")
         expect(page.get_by_text("Signed in as alice")).to_be_visible()
         expect(page.locator("[data-run]")).to_have_count(1)
+        # What she may not open isn't offered.
+        expect(page.get_by_role("navigation", name="Places").get_by_role("link")).to_have_text(
+            ["agent-comms", "Agents", "General", "Search"]
+        )
         expect_live(page)
         readers.remove("alice")
         expect(page.locator("[data-state]").first).to_have_attribute("data-state", "signed-out")
-        page.reload()
+        page.get_by_role("link", name="Reload").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
         readers.add("alice", "agents", token="another")
         page.get_by_label("Token").fill("another")

@@ -1,5 +1,6 @@
 """Many tabs of one browser share one connection."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,12 +9,22 @@ from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from tests.browser.conftest import OpenPage, Witness
 from tests.browser.rows import insert, message
-from tests.browser.sights import expect_live, sequence
+from tests.browser.sights import KEEP_WORDS, expect_live, sequence, wait_for
 from tests.browser.sights import message as shown
 from tests.webserver import WebServer
 
 TABS = 8
 WITHOUT_LOCKS = "delete Navigator.prototype.locks"
+
+
+@pytest.fixture
+def web(shared_web: WebServer) -> WebServer:
+    return shared_web
+
+
+@pytest.fixture
+def database(shared_web: WebServer) -> str:
+    return shared_web.database
 
 
 def say(database: str, run: str, content: str = "x", **more: Any) -> int:
@@ -42,7 +53,7 @@ def tabs(database: str, open_page: OpenPage, witness: Witness) -> tuple[list[Pag
     """As many tabs as runs, more than a browser lets have connections to one host."""
     for number in range(TABS):
         say(database, f"run-{number}")
-    first = open_page("/agents")
+    first = open_page("/agents", before=KEEP_WORDS)
     expect_live(first)
     streams = Streams(first.context)
     pages = [first]
@@ -97,10 +108,13 @@ def test_after_the_server_was_away_every_tab_catches_up(
     for page in pages:
         expect_live(page)
     web.kill()
+    # After a while they call it by another name.
+    for page in pages:
+        expect(page.locator(".badge")).to_contain_text(re.compile("reconnecting|offline"))
     meanwhile = [say(database, f"run-{number}", "Meanwhile.") for number in range(TABS)]
-    for page in pages[1:3]:
-        expect(page.locator(".badge")).to_contain_text("reconnecting")
     web.start()
     for number, page in enumerate(pages[1:]):
         expect(shown(page, meanwhile[number])).to_be_attached()
         expect_live(page)
+        wait_for(page, "said.some((one) => one.includes('caught up, 1 message'))")
+    wait_for(pages[0], f"said.some((one) => one.includes('caught up, {TABS} runs'))")

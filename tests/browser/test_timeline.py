@@ -1,5 +1,6 @@
 """A run's page, alive."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,12 +9,22 @@ from playwright.sync_api import expect
 from tests.browser import story
 from tests.browser.conftest import OpenPage, Witness
 from tests.browser.rows import insert, message
-from tests.browser.sights import AT_THE_END, expect_live, place_of, sequence, wait_for
+from tests.browser.sights import AT_THE_END, KEEP_WORDS, expect_live, place_of, sequence, wait_for, wait_until_still
 from tests.browser.sights import message as shown
 from tests.webserver import WebServer
 
 NOW = datetime.now(UTC)
 START = NOW - timedelta(hours=1)
+
+
+@pytest.fixture
+def web(shared_web: WebServer) -> WebServer:
+    return shared_web
+
+
+@pytest.fixture
+def database(shared_web: WebServer) -> str:
+    return shared_web.database
 
 
 def fill(database: str, count: int, run: str = "run-1") -> list[int]:
@@ -45,6 +56,17 @@ def test_a_link_to_a_message_opens_there(database: str, open_page: OpenPage) -> 
     expect(shown(page, places[5])).to_be_in_viewport()
 
 
+def test_a_link_to_a_message_that_is_not_here_says_so(database: str, open_page: OpenPage) -> None:
+    places = fill(database, 60)
+    for javascript in (True, False):
+        page = open_page("/agents/run-1?at=4000000#m-4000000", java_script_enabled=javascript)
+        expect(page.get_by_text("The message that this link names isn't here")).to_be_visible()
+        assert sequence(page) == places
+        page.goto(f"/agents/run-1?at={places[5]}")
+        expect(shown(page, places[5])).to_be_visible()
+        expect(page.get_by_text("The message that this link names isn't here")).to_have_count(0)
+
+
 def test_a_message_appears_without_reload(database: str, open_page: OpenPage) -> None:
     fill(database, 3)
     page = open_page("/agents/run-1")
@@ -63,7 +85,7 @@ def test_the_page_follows_while_the_reader_is_at_the_end(database: str, open_pag
     for _ in range(3):
         new = say(database, "More.\n\n" * 10)
         expect(shown(page, new)).to_be_attached()
-        assert page.evaluate(AT_THE_END)
+        wait_for(page, AT_THE_END)
     expect(page.locator(".pill")).to_be_hidden()
 
 
@@ -74,6 +96,7 @@ def test_a_reader_who_scrolled_up_stays_and_is_told_how_much_is_new(database: st
     page.mouse.move(700, 500)
     page.mouse.wheel(0, -900)
     wait_for(page, f"!({AT_THE_END})")
+    wait_until_still(page)
     seen = shown(page, places[40])
     before = place_of(seen)
     for _ in range(12):
@@ -108,25 +131,98 @@ def test_many_messages_at_once_come_whole_and_in_order(database: str, open_page:
     assert sequence(page)[1:] == places
 
 
+def test_what_comes_alone_fades_in_and_many_at_once_do_not(database: str, open_page: OpenPage) -> None:
+    fill(database, 1)
+    page = open_page("/agents/run-1", reduced_motion="no-preference")
+    expect_live(page)
+    alone = say(database, "Alone.")
+    expect(shown(page, alone)).to_have_css("animation-name", "arrive")
+    batch = [message(NOW + timedelta(seconds=n), "executor", "message", f"Burst {n}.") for n in range(20)]
+    places = insert(database, batch)
+    expect(shown(page, places[-1])).to_be_attached()
+    # Should they come in parts, the few that a part begins or ends with may.
+    fading = "(rows, burst) => rows.filter((row) => burst.includes(Number(row.dataset.seq)) && "
+    fading += "getComputedStyle(row).animationName === 'arrive').length"
+    assert page.locator("[data-seq]").evaluate_all(fading, places) < len(places) / 2
+
+
+def test_a_live_page_to_which_nothing_comes_draws_nothing(database: str, open_page: OpenPage) -> None:
+    fill(database, 3)
+    say(database, "It runs.")
+    page = open_page("/agents/run-1", reduced_motion="no-preference")
+    expect_live(page)
+    expect(page.locator(".head .state.is-running")).to_be_visible()
+    wait_for(page, "document.getAnimations().length === 0")
+
+
 def test_after_a_lost_connection_nothing_is_missing_and_nothing_twice(
     database: str, web: WebServer, open_page: OpenPage, witness: Witness
 ) -> None:
     witness.is_loading_tolerated = True
     places = fill(database, 5)
-    page = open_page("/agents/run-1")
+    page = open_page("/agents/run-1", before=KEEP_WORDS)
     expect_live(page)
     places.append(say(database, "Before."))
     expect(shown(page, places[-1])).to_be_attached()
     web.kill()
-    expect(page.locator(".badge")).to_have_attribute("data-state", "reconnecting")
-    expect(page.locator(".badge")).to_contain_text("reconnecting: connection lost at")
+    wait_for(page, "said.some((one) => one.startsWith('reconnecting: connection lost at'))")
     places += [say(database, f"Meanwhile {n}.") for n in range(3)]
     expect(page.locator(".badge")).to_have_attribute("data-state", "offline")
     web.start()
     expect(shown(page, places[-1])).to_be_attached()
     expect_live(page)
-    expect(page.locator(".badge")).to_contain_text("caught up, 3 messages")
+    wait_for(page, "said.some((one) => one.includes('caught up, 3 messages'))")
+    expect(page.locator(".badge[data-passing]")).to_have_count(0)
     assert sequence(page) == places
+
+
+def test_what_cannot_be_drawn_is_admitted_and_a_reload_shows_it(
+    database: str, open_page: OpenPage, witness: Witness
+) -> None:
+    witness.is_loading_tolerated = True
+    fill(database, 3)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    # What the page counts on to draw.
+    page.evaluate("document.querySelector('.empty').remove()")
+    new = say(database, "Said.")
+    expect(page.locator(".badge")).to_contain_text("some messages are missing here")
+    # A new connection doesn't bring them.
+    page.context.set_offline(True)
+    expect(page.locator(".badge")).to_have_attribute("data-state", "offline")
+    page.context.set_offline(False)
+    expect(page.locator(".badge")).to_contain_text("some messages are missing here")
+    page.get_by_role("link", name="Reload").click()
+    expect(shown(page, new)).to_be_visible()
+    assert [wrong.partition(":")[0] for wrong in witness.wrongs] == ["exception"]
+    witness.wrongs.clear()
+
+
+def test_what_was_opened_and_folded_stays_so_after_a_reload(database: str, open_page: OpenPage) -> None:
+    results = [story.shell("ls", output=f"one\ntwo\n{n}", exit_code=n % 2) for n in range(4)]
+    said = [message(NOW, "executor", "tool_result", "", attrs=attrs) for attrs in results]
+    # Failures stand open.
+    good, failed, other, last = insert(database, said)
+    page = open_page("/agents/run-1")
+    open_cards = (
+        "[...document.querySelectorAll('.fold[open]')].map((one) => Number(one.closest('[data-seq]').dataset.seq))"
+    )
+
+    def expect_open(places: list[int]) -> None:
+        wait_for(page, f"JSON.stringify({open_cards}) === '{json.dumps(places, separators=(',', ':'))}'")
+
+    expect_open([failed, last])
+    shown(page, good).locator("summary").click()
+    shown(page, failed).locator("summary").click()
+    expect_open([good, last])
+    page.reload()
+    expect_open([good, last])
+    page.keyboard.press("E")
+    expect_open([good, failed, other, last])
+    page.keyboard.press("E")
+    expect_open([])
+    page.reload()
+    expect_open([])
 
 
 def test_a_call_and_its_result_are_one_card(database: str, open_page: OpenPage) -> None:

@@ -1,7 +1,10 @@
 """A Postgres that lets the flow wait: for long, or for every byte."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from connectors.connection import NatsOptions
 from connectors.embedded import EmbeddedNats, EmbeddedPostgres
@@ -23,6 +26,21 @@ IN_ORDER = """
 """
 
 
+@pytest.fixture
+def proxy(postgres_server: PostgresServer) -> Iterator[Proxy]:
+    with Proxy(postgres_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind(start: Start, stream: StreamHandle, database: str, proxy: Proxy) -> Ingest:
+    """Start a flow that reaches Postgres by way of the proxy, and has stored 1,000 messages."""
+    ingest = start(DATABASE_URL=proxy.instead(database))
+    publish_many(stream, range(1_000))
+    settles_whole(ingest, 1_000)
+    return ingest
+
+
 def wait_longer_than_the_ack_wait() -> None:
     end = time.monotonic() + 1.5 * ACK_WAIT_S
     wait_until(lambda: time.monotonic() > end, "the ack wait to pass")
@@ -41,17 +59,27 @@ def test_what_waits_for_a_lock_longer_than_the_ack_wait_is_delivered_to_nobody_e
 
 
 def test_what_postgres_is_away_for_longer_than_the_ack_wait_is_delivered_to_nobody_else(
-    start: Start, stream: StreamHandle, database: str, postgres_server: PostgresServer
+    behind: Ingest, proxy: Proxy, stream: StreamHandle
 ) -> None:
-    with Proxy(postgres_server.port) as proxy:
-        ingest = start(DATABASE_URL=proxy.instead(database))
-        publish_many(stream, range(1_000))
-        settles_whole(ingest, 1_000)
-        with proxy.away():
-            publish_many(stream, range(1_000, 3_000))
-            wait_longer_than_the_ack_wait()
-        settles_whole(ingest, 3_000)
+    with proxy.away():
+        publish_many(stream, range(1_000, 3_000))
+        wait_longer_than_the_ack_wait()
+    settles_whole(behind, 3_000)
     assert stream.redeliveries() == 0
+
+
+def test_asked_to_end_while_postgres_is_away_a_full_flow_ends_in_its_time_and_loses_nothing(
+    behind: Ingest, proxy: Proxy, stream: StreamHandle
+) -> None:
+    with proxy.away():
+        publish_many(stream, range(1_000, 60_000))
+        # What waits to be written is full, and what was pulled since waits for room.
+        wait_until(lambda: (stream.consumer().num_ack_pending or 0) > 12_000, "more than the writer takes")
+        # In less than the minute that the manifest gives it.
+        assert behind.stop() == 0
+        behind.wait_until_said("messages not stored; they will be delivered again")
+    behind.start()
+    settles_whole(behind, 60_000)
 
 
 def test_a_long_wait_with_a_backlog_takes_no_more_memory_and_ends_in_order(
@@ -72,32 +100,25 @@ def test_a_long_wait_with_a_backlog_takes_no_more_memory_and_ends_in_order(
 
 
 def test_a_postgres_that_takes_a_trickle_gets_everything_in_order(
-    start: Start, stream: StreamHandle, database: str, postgres_server: PostgresServer
+    start: Start, stream: StreamHandle, database: str, proxy: Proxy
 ) -> None:
     stream.set_ack_wait(2)
-    with Proxy(postgres_server.port) as proxy:
-        ingest = start(DATABASE_URL=proxy.instead(database))
-        with proxy.slow(100_000):
-            publish_many(stream, range(30_000))
-            ingest.wait_for_rows(2_000)
-            assert ingest.count() < 30_000
-        settles_whole(ingest, 30_000)
+    ingest = start(DATABASE_URL=proxy.instead(database))
+    with proxy.slow(100_000):
+        publish_many(stream, range(30_000))
+        ingest.wait_for_rows(2_000)
+        assert ingest.count() < 30_000
+    settles_whole(ingest, 30_000)
     assert ingest.rows(IN_ORDER) == [(0,)]
     assert ingest.peak_mib() < 250
 
 
-def test_a_postgres_that_falls_silent_is_waited_for(
-    start: Start, stream: StreamHandle, database: str, postgres_server: PostgresServer
-) -> None:
-    with Proxy(postgres_server.port) as proxy:
-        ingest = start(DATABASE_URL=proxy.instead(database))
-        publish_many(stream, range(1_000))
-        settles_whole(ingest, 1_000)
-        with proxy.stalled():
-            publish_many(stream, range(1_000, 3_000))
-            wait_longer_than_the_ack_wait()
-            assert ingest.is_running
-        settles_whole(ingest, 3_000)
+def test_a_postgres_that_falls_silent_is_waited_for(behind: Ingest, proxy: Proxy, stream: StreamHandle) -> None:
+    with proxy.stalled():
+        publish_many(stream, range(1_000, 3_000))
+        wait_longer_than_the_ack_wait()
+        assert behind.is_running
+    settles_whole(behind, 3_000)
     assert stream.redeliveries() == 0
 
 

@@ -5,6 +5,8 @@ import random
 import threading
 import time
 
+import pytest
+
 from tests.artifacts import Archive, recover
 from tests.ingestion import Ingest, Start, payload
 from tests.nginx import StartNginx
@@ -18,6 +20,7 @@ ATTEMPTS = 12
 LINES = 100
 
 
+@pytest.mark.timeout(600)
 def test_wanderers_see_everything_once_whatever_ends_and_begins_again(
     start_web: StartWeb, start_nginx: StartNginx, start: Start, stream: StreamHandle, archive: Archive
 ) -> None:

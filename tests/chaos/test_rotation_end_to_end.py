@@ -11,8 +11,10 @@ from pathlib import Path
 import psycopg
 
 from connectors import authority
+from connectors.connection import NatsUnavailable
 from connectors.loopback import HOST
 from connectors.private import write_private
+from connectors.puback import NoAnswer
 from flows.users import JANGAR, USERS, WEB
 from tests.secured import PERSON, Look, Secured, Talk
 from tests.waiting import wait_until
@@ -57,11 +59,18 @@ def test_each_message_is_one_row_whatever_is_exchanged_meanwhile(
     link.start()
     spoken = 0
 
+    def speak() -> bool:
+        try:
+            link.publish(PERSON, b'{"message_id": "p-%d", "content": "a person"}' % spoken, f"p-{spoken}")
+        except (NatsUnavailable, NoAnswer):
+            # The server has just ended the connection; who speaks is told so, and sends it once more.
+            return False
+        return True
+
     def go_on() -> None:
         """A person speaks, and it is stored, and so is what the agents say."""
         nonlocal spoken
-        wait_until(lambda: link.start().is_connected, "the pages to be connected")
-        link.publish(PERSON, b'{"message_id": "p-%d", "content": "a person"}' % spoken, f"p-{spoken}")
+        wait_until(speak, "the pages to be connected, and what a person says to be taken")
         spoken += 1
         before = count(database, "agent_messages")
         wait_until(lambda: count(database, "agent_messages") > before + 20, "more rows")

@@ -14,14 +14,14 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from connectors import authority, nkey
-from connectors.connection import NatsOptions, NatsUnavailable
+from connectors.connection import NatsOptions
 from connectors.delivery import JetStreamMessage
 from connectors.loopback import HOST
 from flows.dead_letter import DeadLetter
 from flows.normalize import normalize
 from flows.users import AGENTS, JANGAR, SYSTEM, USERS, WEB, User
-from tests.secured import DURABLE, INFO, NEXT, PERSON, RUN, STREAM, Client, Look, Secured, Traffic, clients
-from tests.waiting import wait_until
+from tests.secured import DURABLE, INFO, NEXT, PERSON, RUN, STREAM, Client, Look, Secured, Traffic, clients, gets_in
+from tests.waiting import PATIENCE_S, wait_until
 
 OTHERS_RUN = "workflow.other.run.uid-1.agent.planner.message"
 OTHERS_PERSON = "workflow.other.run.uid-1.agent.person.message"
@@ -327,7 +327,7 @@ def test_what_the_server_answers_the_controller_is_nobodys_message(server: Secur
     with Client(server.options(SYSTEM)) as client:
         for subject in SETTING_UP:
             for body in bodies:
-                answer = client.run(client.connection.client.request(subject, body, timeout=10))
+                answer = client.run(client.connection.client.request(subject, body, timeout=PATIENCE_S))
                 origin = JetStreamMessage(PERSON, answer.data, ACKS[0], b"")
                 assert isinstance(normalize(origin, 1_048_576), DeadLetter), answer.data
 
@@ -377,27 +377,19 @@ def test_nobody_but_the_flow_acks(user: User, server: Secured, look: Look) -> No
 
 async def _take_one(bound: Awaitable[JetStreamContext.PullSubscription]) -> Msg:
     subscription = await bound
-    [message] = await subscription.fetch(1, timeout=10)
+    [message] = await subscription.fetch(1, timeout=PATIENCE_S)
     return message
-
-
-def connects(options: NatsOptions) -> bool:
-    try:
-        with Client(options):
-            return True
-    except NatsUnavailable:
-        return False
 
 
 class TestNobody:
     def test_without_a_credential_there_is_no_way_in(self, server: Secured, tmp_path: Path) -> None:
         plain = NatsOptions((server.server.url,), ca_file=server.ring.ca_file)
         (tmp_path / "foreign.nk").write_text(nkey.new_seed())
-        assert not connects(plain)
-        assert not connects(replace(plain, user="agents", password=""))
-        assert not connects(replace(plain, user="system", password="system"))
-        assert not connects(replace(plain, nkey_seed_file=tmp_path / "foreign.nk"))
-        assert connects(server.options(AGENTS))
+        assert not gets_in(plain)
+        assert not gets_in(replace(plain, user="agents", password=""))
+        assert not gets_in(replace(plain, user="system", password="system"))
+        assert not gets_in(replace(plain, nkey_seed_file=tmp_path / "foreign.nk"))
+        assert gets_in(server.options(AGENTS))
 
     def test_a_public_key_alone_is_no_credential(self, server: Secured) -> None:
         key = nkey.public_key(server.ring.seeds["agents"][0])
@@ -407,7 +399,7 @@ class TestNobody:
 
     def test_plaintext_is_refused(self, server: Secured) -> None:
         address = urlsplit(server.server.url)
-        with socket.create_connection((HOST, address.port or 0), timeout=10) as connection:
+        with socket.create_connection((HOST, address.port or 0), timeout=PATIENCE_S) as connection:
             assert b'"tls_required":true' in connection.recv(4096)
             connection.sendall(b'CONNECT {"verbose":false}\r\nPUB workflow.agents.x 2\r\n{}\r\nPING\r\n')
             assert b"PONG" not in answer(connection)
@@ -415,22 +407,22 @@ class TestNobody:
     def test_a_server_that_another_authority_vouches_for_is_told_nothing(self, server: Secured, tmp_path: Path) -> None:
         other = authority.issue(tmp_path / "other", [HOST])
         environment = server.options(AGENTS)
-        assert not connects(NatsOptions(environment.servers, ca_file=other.ca))
-        assert not connects(replace(environment, ca_file=other.ca))
+        assert not gets_in(NatsOptions(environment.servers, ca_file=other.ca))
+        assert not gets_in(replace(environment, ca_file=other.ca))
 
     def test_a_server_whose_certificate_has_expired_is_told_nothing(self, tmp_path: Path) -> None:
         with Secured(tmp_path) as server:
-            assert connects(server.options(AGENTS))
+            assert gets_in(server.options(AGENTS))
             server.ring.certificate = authority.issue(tmp_path / "old", [HOST], life=timedelta(minutes=59))
             old = replace(server.options(AGENTS), ca_file=server.ring.certificate.ca)
             server.reload()
-            wait_until(lambda: not connects(server.options(AGENTS)), "the server to show the other certificate")
-            assert not connects(old)
+            wait_until(lambda: not gets_in(server.options(AGENTS)), "the server to show the other certificate")
+            assert not gets_in(old)
 
 
 def tls_socket(server: Secured) -> ssl.SSLSocket:
     address = urlsplit(server.server.url)
-    plain = socket.create_connection((HOST, address.port or 0), timeout=10)
+    plain = socket.create_connection((HOST, address.port or 0), timeout=PATIENCE_S)
     info = plain.recv(4096)
     assert info.startswith(b"INFO ")
     context = ssl.create_default_context(cafile=str(server.ring.ca_file))

@@ -14,7 +14,7 @@ import pytest
 from connectors.loopback import HOST
 from tests.asking import ask, contents, get, refused
 from tests.servers import PostgresServer, fresh_database
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.watcher import Watcher
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
@@ -245,7 +245,7 @@ def test_data_is_not_sniffed_and_nobody_else_may_read_it(web: WebServer, path: s
 
 def raw(web: WebServer, request: bytes) -> tuple[int, bytes]:
     """Send bytes and return the status and the body of what comes back."""
-    with socket.create_connection((HOST, web.port), timeout=10) as connection:
+    with socket.create_connection((HOST, web.port), timeout=PATIENCE_S) as connection:
         # It may be refused before it was read to its end.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request)
@@ -292,4 +292,4 @@ def test_without_postgres_requests_fail_soon_and_say_so(
         assert answer[0].headers["Retry-After"]
         assert ask(web, "/agents")[0].status == 503
         own_postgres_server.start()
-        wait_until(lambda: ask(web, RUNS)[0].status == 200, "the pool's return", patience=5)
+        wait_until(lambda: ask(web, RUNS)[0].status == 200, "the pool's return")

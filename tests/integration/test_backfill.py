@@ -1,24 +1,34 @@
 """Runs recovered from a folder of artifacts into a real database."""
 
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+import os
+import re
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.artifacts import EVENTS, LOG, STREAMS, Archive, Stored, completion, live, recover, store
+from connectors.delivery import JetStreamMessage
+from flows.completion import Completion, complete
+from flows.message import Message
+from flows.normalize import normalize
+from tests.artifacts import (
+    BEGIN,
+    DELIVERED,
+    END,
+    EVENTS,
+    LOG,
+    STREAMS,
+    Archive,
+    Stored,
+    completion,
+    live,
+    recover,
+    store,
+    thread_at,
+)
 from tests.ingestion import assert_runs_agree
 from tests.sidecar import THREAD, event, item, said, talk
-
-BEGIN = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
-END = BEGIN + timedelta(minutes=10)
-
-
-def thread_at(time: datetime, number: int = 0) -> str:
-    """A thread's id, which tells when it began."""
-    milliseconds = round(time.timestamp() * 1000)
-    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7000-8000-{number:012x}"
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -73,68 +83,23 @@ def test_holes_in_the_middle_are_filled_in_their_place(archive: Archive, databas
     assert report.live_percent == pytest.approx(100 * report.stored / report.rows, abs=0.1)
 
 
-def test_a_live_row_keeps_its_own_time(archive: Archive, database: str, stored: Stored) -> None:
-    lines = "\n".join(talk(3)).encode()
-    archive.add("run-1", lines)
-    made = live(lines, "run-1")
-    store(database, made[:10])
-    before = stored.times("run-1")
-    recover(database, archive.folder)
-    assert stored.times("run-1")[:10] == before
-
-
-def test_what_comes_live_after_the_backfill_changes_nothing(archive: Archive, database: str, stored: Stored) -> None:
-    lines = "\n".join(talk(3)).encode()
-    archive.add("run-1", lines)
-    recover(database, archive.folder)
-    before = stored.rows(), stored.times()
-    store(database, live(lines, "run-1"))
-    assert (stored.rows(), stored.times()) == before
-
-
-def test_times_begin_with_the_thread_and_end_with_the_run(archive: Archive, database: str, stored: Stored) -> None:
-    begun = BEGIN + timedelta(minutes=2)
-    key = archive.add("run-1", "\n".join(talk(5, thread_at(begun))).encode())
-    archive.complete(completion("run-1", [key]))
-    recover(database, archive.folder)
-    times = stored.times("run-1")
-    assert times[0] == (begun, "thread")
-    assert {source for _, source in times} == {"thread"}
-    assert all(earlier < later for (earlier, _), (later, _) in pairwise(times))
-    assert END - timedelta(seconds=30) < times[-1][0] < END
-
-
-def test_a_thread_that_is_older_than_the_run_tells_no_time(archive: Archive, database: str, stored: Stored) -> None:
-    key = archive.add("run-1", "\n".join(talk(5, thread_at(BEGIN - timedelta(days=3)))).encode())
-    archive.complete(completion("run-1", [key]))
-    recover(database, archive.folder)
-    times = stored.times("run-1")
-    assert {source for _, source in times} == {"run"}
-    assert all(earlier < later for (earlier, _), (later, _) in pairwise(times))
-    assert BEGIN <= times[0][0] < times[-1][0] < END
-
-
-def test_two_attempts_are_both_kept_one_after_the_other(archive: Archive, database: str, stored: Stored) -> None:
-    first, second = thread_at(BEGIN + timedelta(minutes=1)), thread_at(BEGIN + timedelta(minutes=5))
-    keys = [
-        archive.add("run-1", "\n".join(talk(3, thread)).encode(), pod=f"run-1-implement-{number}")
-        for number, thread in ((2222, second), (1111, first))
-    ]
-    archive.complete(completion("run-1", keys))
-    recover(database, archive.folder)
-    lines = "\n".join(talk(3)).encode()
-    once = [message.content for message in live(lines, "run-1", ends=True)]
-    assert stored.contents("run-1") == once + once
-    threads = stored.ask("SELECT attrs ->> 'thread_id' FROM workflow_comms.agent_messages ORDER BY timestamp, seq")
-    assert [thread for (thread,) in threads] == [first] * len(once) + [second] * len(once)
-
-
-def test_attempts_of_one_name_in_the_payload_are_both_read(archive: Archive, database: str, stored: Stored) -> None:
-    archive.put("elsewhere/a.jsonl", "\n".join(talk(1, thread_at(BEGIN))).encode())
-    archive.put("elsewhere/b.jsonl", "\n".join(talk(1, thread_at(BEGIN, 1))).encode())
-    archive.complete(completion("run-1", ["elsewhere/a.jsonl", "elsewhere/b.jsonl"]))
-    assert [*recover(database, archive.folder)] == ["run-1"]
-    assert stored.ask("SELECT count(DISTINCT attrs ->> 'thread_id') FROM workflow_comms.agent_messages") == [(2,)]
+@pytest.mark.parametrize("most_said", [0, 250_000])
+def test_of_many_runs_each_lacks_its_own_however_their_keys_are_looked_up(
+    most_said: int, archive: Archive, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.missing.MAX_SAID", most_said)
+    for number in range(4):
+        lines = "\n".join(talk(3 + number)).encode()
+        archive.add(f"run-{number}", lines)
+        made = live(lines, f"run-{number}", ends=True)
+        store(database, made[: len(made) - number])
+    done = recover(database, archive.folder)
+    found = [done[f"run-{number}"].report for number in range(4)]
+    assert [report.inserted for report in found if report] == [0, 1, 2, 3]
+    whole = stored.rows()
+    again = [run.report for run in recover(database, archive.folder, again=True).values()]
+    assert [(report.inserted, report.stored - report.rows) for report in again if report] == [(0, 0)] * 4
+    assert stored.rows() == whole
 
 
 def test_a_killed_run_gets_its_open_calls_closed(archive: Archive, database: str, stored: Stored) -> None:
@@ -271,6 +236,17 @@ def test_credentials_are_redacted(archive: Archive, database: str, stored: Store
     assert stored.ask("SELECT attrs -> 'redacted' FROM workflow_comms.agent_messages WHERE attrs ? 'redacted'") != []
 
 
+@pytest.mark.parametrize("artifact", ["implementation-agent-log", "implementation-events"])
+def test_a_private_key_is_hidden_line_by_line(archive: Archive, database: str, stored: Stored, artifact: str) -> None:
+    lines = ["-----BEGIN " + "PRIVATE KEY-----", "MIIEowIB" * 8, "AQAB", "-----END " + "PRIVATE KEY-----"]
+    archive.add("run-1", lines, artifact=artifact)
+    recover(database, archive.folder, keep_other_lines=True)
+    hidden = "[redacted:private-key]"
+    assert stored.contents("run-1") == [lines[0], hidden, hidden, lines[3]]
+    query = "SELECT content FROM workflow_comms.agent_messages WHERE attrs -> 'redacted' = '[\"private-key\"]'"
+    assert stored.ask(query) == [(hidden,), (hidden,)]
+
+
 def test_other_lines_are_counted_and_kept_on_request(archive: Archive, database: str, stored: Stored) -> None:
     lines = [event("thread.started", thread_id=THREAD), "Reading additional input from stdin...", "[1, 2]", "", said(1)]
     archive.add("run-1", lines)
@@ -289,6 +265,33 @@ def test_other_lines_are_counted_and_kept_on_request(archive: Archive, database:
     ]
 
 
+def test_a_list_that_tells_no_end_moves_none(archive: Archive, database: str, stored: Stored) -> None:
+    listing = archive.folder / "runs.jsonl"
+    for run, word in (("how", "Failed"), ("nothing", "")):
+        archive.complete(completion(run, [archive.add(run, talk(1))], phase=word, started="", finished=""))
+    ended = "SELECT workflow_uid, state, finished_at FROM workflow_comms.runs ORDER BY 1"
+    os.utime(listing, (END.timestamp(), END.timestamp()))
+    assert recover(database, archive.folder).keys() == {"how", "nothing"}
+    assert stored.ask(ended) == [("how", "failed", END), ("nothing", "unknown", END)]
+    # It was written to since, and says the same.
+    os.utime(listing)
+    assert recover(database, archive.folder) == {}
+    assert recover(database, archive.folder, again=True).keys() == {"how", "nothing"}
+    assert stored.ask(ended) == [("how", "failed", END), ("nothing", "unknown", END)]
+
+
+def test_a_later_word_of_the_controller_is_not_taken_for_an_unknown_one(
+    archive: Archive, database: str, stored: Stored
+) -> None:
+    archive.complete(completion("run-1", [archive.add("run-1", talk(1))]))
+    recover(database, archive.folder)
+    later = Completion("agents", "run-1", "run-1", None, "Failed", None, None, END + timedelta(seconds=5))
+    with psycopg.connect(database) as connection:
+        complete(connection, later)
+    assert stored.ask("SELECT state, finished_at FROM workflow_comms.runs") == [("failed", END)]
+    assert recover(database, archive.folder) == {}
+
+
 def test_one_bad_artifact_costs_no_other_run(archive: Archive, database: str) -> None:
     good = archive.add("good", talk(2))
     cut = archive.folder / archive.add("cut", talk(50))
@@ -305,8 +308,9 @@ def test_one_bad_artifact_costs_no_other_run(archive: Archive, database: str) ->
     assert "zip" in str(reports["foreign"].damaged)
     assert list(reports["gone"].absent.values()) == ["missing: gone/gone/implementation-events.tgz is not there"]
     assert reports["empty"].why == ["no final status"]
-    # What can't be otherwise is not tried again; what may come is.
-    assert recover(database, archive.folder).keys() == {"gone"}
+    # What can't be otherwise is told, and not tried again; what may come is.
+    again = recover(database, archive.folder)
+    assert {name: run.is_unchanged for name, run in again.items()} == {"gone": False, "cut": True, "foreign": True}
 
 
 def test_a_cut_artifact_closes_no_calls(archive: Archive, database: str, stored: Stored) -> None:
@@ -340,6 +344,51 @@ def test_links_are_not_followed_and_keys_lead_nowhere_else(
     assert stored.count() == 0
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "run-1/\ud800.jsonl",
+        "gone/\ud800.jsonl",
+        "run-1/caf\udce9.jsonl",
+        "run-1/\0.jsonl",
+        "run-1/a\nb/implementation-events.jsonl",
+        "run-1/\x1b[31m\u202e.jsonl",
+        "/",
+        ".",
+    ],
+    ids=ascii,
+)
+def test_a_key_that_can_not_be_kept_is_one_artifact_that_can_not_be_had(
+    key: str, archive: Archive, database: str, stored: Stored
+) -> None:
+    lines = "\n".join(talk(1)).encode()
+    for run in ("run-1", "run-2"):
+        more = [key] if run == "run-1" else []
+        archive.complete(completion(run, [*more, archive.add(run, lines)]))
+    whole = [message.content for message in live(lines, "run-2", ends=True)]
+    done = recover(database, archive.folder)
+    assert (stored.contents("run-1"), stored.contents("run-2")) == (whole, whole)
+    first, second = done["run-1"].report, done["run-2"].report
+    assert first is not None
+    assert second is not None
+    ((location, trouble),) = first.absent.items()
+    assert location.isprintable()
+    assert re.fullmatch(r"refused: '.+' (has a name that can't be kept|is no path below the root)", trouble)
+    assert trouble.isprintable()
+    assert (first.complete, first.waiting, second.complete) == (False, False, True)
+
+
+@pytest.mark.parametrize("char", ["\ud800", "\0"], ids=ascii)
+def test_what_a_completion_says_is_made_storable(char: str, archive: Archive, database: str, stored: Stored) -> None:
+    archive.put("run-1/0a1b2c", "\n".join(talk(1)).encode())
+    told = completion("run-1", ["run-1/0a1b2c"], stage=f"s{char}", agent_id=f"a{char}", run_id=f"r{char}")
+    told["artifacts"][0] |= {"name": f"{char}-events", "bucket": f"b{char}"}
+    archive.complete(told)
+    recover(database, archive.folder)
+    said = "SELECT DISTINCT stage, agent_id, run_id, attrs ->> 'artifact' FROM workflow_comms.agent_messages"
+    assert stored.ask(said) == [("s\ufffd", "a\ufffd", "r\ufffd", "\ufffd-events")]
+
+
 def test_a_row_that_postgres_refuses_costs_no_neighbour(archive: Archive, database: str, stored: Stored) -> None:
     archive.add("run-1", [event("thread.started", thread_id=THREAD), *(said(n) for n in range(10))])
     with psycopg.connect(database, autocommit=True) as connection:
@@ -350,6 +399,13 @@ def test_a_row_that_postgres_refuses_costs_no_neighbour(archive: Archive, databa
     assert stored.ask("SELECT subject, reason FROM workflow_comms.dead_letters") == [
         ("workflow.agents.run-1.run-1.agent.agent.message", "refused_by_postgres")
     ]
+    ((payload, stored_at),) = stored.ask("SELECT payload, stored_at FROM workflow_comms.dead_letters")
+    kept = normalize(JetStreamMessage("workflow.agents.run-1.run-1.agent.agent.message", payload, DELIVERED), 1 << 20)
+    assert isinstance(kept, Message)
+    # Once it is replayed it is the message that was refused.
+    assert (kept.content, kept.attrs["item_type"], kept.attrs["source"]) == ("message 5", "agent_message", "backfill")
+    assert kept.dedupe_key not in [row[4] for row in stored.rows("run-1")]
+    assert stored_at > 0
 
 
 def test_several_processes_read_as_one_does(archive: Archive, database: str, stored: Stored) -> None:

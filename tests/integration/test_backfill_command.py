@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.artifacts import Archive, Stored, completion, live
+from tests import forks
+from tests.artifacts import Archive, Stored, completion, live, tgz
+from tests.backfilling import open_gate, shut_gate
 from tests.bucket import Bucket, Store
 from tests.sidecar import COMMAND, said, talk
 from tests.waiting import wait_until
@@ -34,7 +36,7 @@ def environ(database: str) -> dict[str, str]:
 def backfill(environ: dict[str, str]) -> Run:
     def run(*arguments: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
         words = [str(COMMAND), "backfill", *map(str, arguments)]
-        return subprocess.run(words, capture_output=True, text=True, env=environ | more, timeout=120, check=False)
+        return forks.run_text(words, env=environ | more)
 
     return run
 
@@ -82,6 +84,33 @@ def test_without_a_list_of_runs_the_first_folder_is_the_run(backfill: Run, archi
     assert stored.ask("SELECT workflow_namespace, workflow_uid, workflow_name FROM workflow_comms.runs") == [
         ("teams", "run-1", "run-1")
     ]
+
+
+def test_a_folder_that_looks_like_one_of_many_runs_is_told_of(backfill: Run, archive: Archive, stored: Stored) -> None:
+    archive.add("agents/run-b", talk(1))
+    archive.add("run-1", talk(1), pod="run-1-implement-2222")
+    done = backfill(archive.folder)
+    assert done.returncode == 0
+    assert done.stderr.count("taken for") == 1
+    assert "agents/run-b is taken for a part of the workflow agents" in done.stderr
+    assert f"give {archive.folder}/agents as ROOT" in done.stderr
+    assert stored.ask("SELECT workflow_uid FROM workflow_comms.runs ORDER BY 1") == [("agents",), ("run-1",)]
+
+
+def test_what_runs_jsonl_tells_of_may_lie_in_any_folder(backfill: Run, archive: Archive) -> None:
+    archive.complete(completion("run-b", [archive.add("agents/run-b", talk(1))]))
+    assert "taken for" not in backfill(archive.folder).stderr
+
+
+def test_an_archive_that_holds_nothing_of_an_agent_is_named(backfill: Run, archive: Archive) -> None:
+    archive.put("junk.tgz", tgz("notes.txt", b"hello"))
+    archive.complete(completion("run-1", [archive.add("run-1", talk(1))]))
+    archive.put("run-1/run-1/everything.tgz", tgz("notes.txt", b"hello"))
+    done = backfill(archive.folder)
+    assert done.returncode == 0
+    assert "2 archive without events or an agent's log" in done.stdout
+    assert "junk.tgz is an archive without events or an agent's log" in done.stdout
+    assert numbers(done.stdout)["runs complete"] == 1
 
 
 def test_one_run_may_be_named_by_its_uid(backfill: Run, archive: Archive, stored: Stored) -> None:
@@ -136,6 +165,32 @@ def test_what_can_not_be_read_is_told_and_the_rest_stored(backfill: Run, archive
     assert stored.count() > 0
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_is_damaged_is_told_each_time_though_it_is_read_once(
+    backfill: Run, archive: Archive, stored: Stored, dry: list[str]
+) -> None:
+    archive.complete(completion("good", [archive.add("good", talk(1))]))
+    path = archive.folder / archive.add("bad", talk(50))
+    archive.complete(completion("bad", ["bad/bad/implementation-events.tgz"]))
+    path.write_bytes(path.read_bytes()[:-100])
+    first = backfill(archive.folder)
+    assert first.returncode == 4
+    read = stored.ask("SELECT location, read_at FROM workflow_comms.artifacts ORDER BY 1")
+    again = backfill(archive.folder, *dry)
+    assert again.returncode == 4
+    assert "0  runs read; 2 unchanged" in again.stdout
+    assert numbers(again.stdout)["messages in them"] == 0
+    told = first.stdout[first.stdout.index("1  artifacts that can't be read to their end") :].splitlines()
+    assert "truncated" in told[-1]
+    assert told[-2:] == again.stdout.splitlines()[-2:]
+    (report,) = json.loads(backfill(archive.folder, "--json", *dry).stdout)["reports"]
+    assert (report["workflow_uid"], [*report["damaged"]]) == ("bad", [f"file://{path}"])
+    assert stored.ask("SELECT location, read_at FROM workflow_comms.artifacts ORDER BY 1") == read
+    # Once it can be read, nothing is said of it any more.
+    archive.add("bad", talk(50))
+    assert backfill(archive.folder).returncode == backfill(archive.folder).returncode == 0
+
+
 def test_a_line_of_the_list_that_is_wrong_costs_that_line(backfill: Run, archive: Archive, stored: Stored) -> None:
     archive.complete(completion("run-1", [archive.add("run-1", talk(1))]), {"metadata": {}})
     done = backfill(archive.folder)
@@ -149,6 +204,13 @@ def test_a_line_of_the_list_that_is_wrong_costs_that_line(backfill: Run, archive
     [
         ((), {}, 2, "ROOT: it is missing"),
         (("/no/such/folder",), {}, 1, "/no/such/folder is no folder"),
+        (
+            ("ftp://host/artifacts",),
+            {},
+            2,
+            "artifacts are in a folder or under s3://bucket/prefix, and not under ftp://",
+        ),
+        (("s3://",), {}, 2, "not under s3:// without a bucket"),
         ((".",), {"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, 3, "Postgres can't be reached"),
         ((".", "--run", "nonsense/"), {}, 2, "it takes a namespace and a uid"),
         ((".", "--since", "soon"), {}, 2, "an age such as 7d"),
@@ -210,6 +272,30 @@ def test_another_bucket_is_not_read(backfill: Run, bucket: Bucket, stored: Store
     assert stored.count() == 0
 
 
+@pytest.mark.parametrize("is_bucket", [False, True])
+def test_a_key_that_can_not_be_kept_is_said_in_one_line(
+    is_bucket: bool, backfill: Run, archive: Archive, stored: Stored, request: pytest.FixtureRequest
+) -> None:
+    keys = [archive.add("run-1", BUCKET_RUN), "run-1/\ud800.jsonl", "run-1/\0.jsonl"]
+    told = [completion("run-1", keys), completion("run-2", [archive.add("run-2", BUCKET_RUN)])]
+    archive.complete(*told)
+    root, environ = str(archive.folder), {}
+    if is_bucket:
+        bucket: Bucket = request.getfixturevalue("bucket")
+        for path in archive.folder.rglob("*.*"):
+            bucket.put(str(path.relative_to(archive.folder)), path.read_bytes())
+        root, environ = bucket.root, bucket.store.environ
+    done = backfill(root, **environ)
+    assert done.returncode == 4, done.stderr
+    assert stored.contents("run-1") == stored.contents("run-2") == WHOLE
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "can't be kept" in line]
+    assert sorted(re.findall(r"'run-1/.+?' has a name that can't be kept", " ".join(said))) == [
+        r"'run-1/\ud800.jsonl' has a name that can't be kept",
+        r"'run-1/\x00.jsonl' has a name that can't be kept",
+    ]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_bucket_that_does_not_answer_ends_it(backfill: Run, s3_server: Store) -> None:
     away = backfill("s3://argo-workflows", **s3_server.environ | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"})
     assert away.returncode == 3
@@ -219,7 +305,7 @@ def test_a_bucket_that_does_not_answer_ends_it(backfill: Run, s3_server: Store) 
 
 def flow(environ: dict[str, str], **more: str) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, "-m", "bytewax.run", "flows.backfill"]
-    return subprocess.run(words, cwd=ROOT, env=environ | more, capture_output=True, text=True, timeout=120, check=False)
+    return forks.run_text(words, env=environ | more)
 
 
 def test_the_flow_does_the_same(environ: dict[str, str], archive: Archive, stored: Stored) -> None:
@@ -251,11 +337,13 @@ def test_asked_to_end_it_stores_what_it_has_and_goes_on_the_next_time(
     runs = 400
     for run in range(runs):
         archive.add(f"run-{run:03}", talk(4), end="")
+    shut_gate(stored.dsn)
     words = [str(COMMAND), "backfill", str(archive.folder), "--processes", "1"]
     process: Any = subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: stored.count() > 0, "the first rows")
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    open_gate(stored.dsn)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "asked to end" in told
     assert "Traceback" not in told

@@ -11,6 +11,7 @@ from connectors.duration import Seconds
 from connectors.embedded import EmbeddedNats
 from connectors.nack import ConsumerManifest, Manifest, NackError, StreamManifest
 from flows import topology
+from tests.waiting import PATIENCE_S
 
 # All that it takes to create, check and update these two, and nothing else.
 CAREFUL = """
@@ -182,7 +183,7 @@ def test_messages_and_the_place_in_the_stream_survive_an_update(connection: Nats
         await js.publish("workflow.a", b"1")
         await js.publish("workflow.a", b"2")
         subscription = await js.pull_subscribe_bind(CONSUMER, STREAM)
-        [message] = await subscription.fetch(1)
+        [message] = await subscription.fetch(1, timeout=PATIENCE_S)
         await message.ack_sync()
 
     connection.run(read_one_of_two())

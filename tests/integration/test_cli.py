@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from connectors.bootstrap import bootstrap
 from connectors.connection import NatsConnection, NatsOptions
@@ -20,6 +21,9 @@ from connectors.embedded import EmbeddedNats
 from flows import topology
 from flows.settings import table
 from flows.subject import parse
+from tests import forks
+from tests.waiting import PATIENCE_S
+from tests.writers import Writer
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "agent-comms"
 USERS = """
@@ -56,13 +60,10 @@ def agent_comms(
 ) -> subprocess.CompletedProcess[str]:
     # Nothing of this process's own settings.
     base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    done = subprocess.run(
-        [COMMAND, *arguments],
+    done = forks.run(
+        [str(COMMAND), *arguments],
         input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
         env={**base, "WORKFLOW_NAME": "run-1", **(environ or {})},
-        check=False,
-        timeout=60,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -74,6 +75,13 @@ def publish(
     **environ: str,
 ) -> subprocess.CompletedProcess[str]:
     return agent_comms("publish", *arguments, stdin=stdin, environ={"NATS_URL": server.url, **ADMIN, **environ})
+
+
+def published_with_stdin(server: EmbeddedNats, stdin: BinaryIO, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Publish with a stdin that is whatever it is."""
+    environ = {"PATH": os.environ["PATH"], "NATS_URL": server.url, "WORKFLOW_NAME": "run-1", **ADMIN}
+    command = [sys.executable, "-m", "web.cli", "publish", *arguments]
+    return subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=environ, check=False)
 
 
 def stored(server: EmbeddedNats, done: subprocess.CompletedProcess[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -172,6 +180,79 @@ def test_stdin_is_one_message(guarded: EmbeddedNats) -> None:
     assert payload["content"] == "# Plan\n\n1. ä\n2. �"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("-",),
+        ("--general",),
+        ("--general", "-"),
+        ("--kind", "status"),
+        ("--kind", "tool_call", "--tool-json", '{"name":"pytest"}'),
+    ],
+    ids=" ".join,
+)
+def test_what_a_pipe_brings_is_the_message_where_no_text_is_given(
+    guarded: EmbeddedNats, arguments: tuple[str, ...]
+) -> None:
+    reading, writing = os.pipe()
+    # There before anybody looks, however busy the machine is.
+    os.write(writing, b"two\nlines\n")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        done = published_with_stdin(guarded, pipe, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    [(_, payload)] = stored(guarded, done)
+    assert payload["content"] == "two\nlines"
+
+
+def test_a_file_on_stdin_is_the_message(guarded: EmbeddedNats, tmp_path: Path) -> None:
+    (tmp_path / "plan").write_text("the plan\n")
+    with (tmp_path / "plan").open("rb") as file:
+        done = published_with_stdin(guarded, file, "--kind", "status")
+    [(_, payload)] = stored(guarded, done)
+    assert payload["content"] == "the plan"
+
+
+def test_a_text_leaves_stdin_to_others(guarded: EmbeddedNats, tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("one\ntwo\n")
+    with (tmp_path / "names").open("rb") as file:
+        done = published_with_stdin(guarded, file, "hello")
+        assert file.read() == b"one\ntwo\n"
+    [(_, payload)] = stored(guarded, done)
+    assert payload["content"] == "hello"
+
+
+def test_a_status_waits_for_no_stdin_that_is_open_and_says_nothing(guarded: EmbeddedNats) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as silent, os.fdopen(writing, "wb"):
+        done = published_with_stdin(guarded, silent, "--kind", "status")
+    assert "nothing came on stdin, which is still open" in one_line(done, 0)
+    [(_, payload)] = stored(guarded, done)
+    assert "content" not in payload
+
+
+@pytest.mark.parametrize("arguments", [(), ("--kind", "status")], ids=" ".join)
+def test_a_stdin_that_is_empty_says_nothing(guarded: EmbeddedNats, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name in (Path(os.devnull), tmp_path / "empty"):
+        with name.open("rb") as nothing:
+            done = published_with_stdin(guarded, nothing, *arguments)
+        if arguments:
+            assert (done.returncode, done.stderr) == (0, "")
+            [(_, payload)] = stored(guarded, done)
+            assert "content" not in payload
+        else:
+            assert "there is no content" in one_line(done, 2)
+
+
+def test_more_on_stdin_than_any_message_can_be_is_one_line(guarded: EmbeddedNats) -> None:
+    # It never ends: nothing that would read it all comes to an end either.
+    with Path("/dev/zero").open("rb") as endless:
+        done = published_with_stdin(guarded, endless, "-")
+    assert "stdin has more than 67,108,864 bytes" in one_line(done, 2)
+
+
 def test_options_name_another_workflow_without_mixing_it_with_the_environments(guarded: EmbeddedNats) -> None:
     done = publish(guarded, "x", "--uid", "u-2", "--namespace", "batch", WORKFLOW_UID="u-1", RUN_ID="r-1")
     [(subject, payload)] = stored(guarded, done)
@@ -236,7 +317,7 @@ def test_a_line_is_stored_before_the_next_one_comes(guarded: EmbeddedNats) -> No
         for content in ("one", "two"):
             say(process, content)
             assert STORED.fullmatch(heard(process))
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
 
 
@@ -273,7 +354,10 @@ def test_without_a_workflow_the_publisher_refuses_to_start(guarded: EmbeddedNats
     ("arguments", "environ", "exit_code", "words"),
     [
         (["  "], {}, 2, "there is no content"),
-        (["x", "--agent", "person"], {}, 2, "agent_id: person is kept"),
+        (["x", "--agent", "person"], {}, 2, "AGENT_ID: person is kept"),
+        (["x", "--namespace", "n" * 3000], {}, 2, "WORKFLOW_NAMESPACE: it takes 256 characters at most"),
+        (["x"], {"NATS_PASSWORD": ""}, 2, "NATS_PASSWORD: it is needed with NATS_USER, and is missing"),
+        (["x"], {"NATS_USER": ""}, 2, "NATS_USER: it is needed with NATS_PASSWORD, and is missing"),
         (["x"], {"NATS_SUBJECT_PREFIX": "elsewhere"}, 1, "no stream takes elsewhere.agents."),
         (["x", "--general"], AGENTS, 1, "this user may not publish on workflow.general.message"),
         (
@@ -285,10 +369,12 @@ def test_without_a_workflow_the_publisher_refuses_to_start(guarded: EmbeddedNats
         (["x"], {**AGENTS, "NATS_PASSWORD": "wrong-pw"}, 3, "NATS doesn't let this user in: Authorization Violation"),
         (["x"], {"NATS_URL": "nats://me:hunter2@127.0.0.1:1"}, 3, "NATS can't be reached: "),
         (["x"], {"NATS_URL": "nats://me:hunt/er2@127.0.0.1"}, 2, "NATS_URL: it takes nats://HOST:PORT"),
+        (["x"], {"NATS_URL": " , "}, 2, "NATS_URL: it names no server"),
+        (["x"], {"WORKFLOW_NAMESPACE": "general"}, 2, "WORKFLOW_NAMESPACE: general is the shared room's name"),
         (["x"], {"NATS_CREDS": "hunter2"}, 2, "NATS_CREDS: it takes a user's JWT and seed"),
         (["x"], {"NATS_CREDS_FILE": "/nowhere"}, 2, "NATS_CREDS_FILE: /nowhere: No such file"),
         (["x"], {"NATS_NKEY_SEED_FILE": "/dev/null"}, 2, "NATS_NKEY_SEED_FILE: /dev/null holds no NKey seed"),
-        (["x"], {"NATS_CA_FILE": "/dev/null"}, 3, "NATS can't be reached: "),
+        (["x"], {"NATS_CA_FILE": "/dev/null"}, 2, "NATS_CA_FILE: /dev/null holds no certificate in PEM"),
         (["x"], {"NATS_INBOX_PREFIX": "my inbox"}, 2, "NATS_INBOX_PREFIX: it takes tokens"),
         (
             ["x"],
@@ -308,14 +394,26 @@ def test_a_failure_is_one_line_with_an_exit_code_and_shows_no_secret(
     assert done.stdout == ""
 
 
-def test_a_message_over_the_servers_limit_is_cut_and_says_so(guarded: EmbeddedNats) -> None:
-    done = publish(guarded, "--stdin", stdin=b"x" * 8_400_000)
+@pytest.mark.parametrize(
+    ("arguments", "environ", "told"),
+    [
+        ([], {}, r"the message has 8,400,\d{3} bytes; AGENT_COMMS_MAX_MESSAGE_BYTES allows 1,048,576; "),
+        (["--json-lines"], {}, r"line 1 has 8,400,\d{3} bytes; AGENT_COMMS_MAX_MESSAGE_BYTES allows 1,048,576; "),
+        (
+            [],
+            {"AGENT_COMMS_MAX_MESSAGE_BYTES": "16777216"},
+            r"the message has 8,400,\d{3} bytes with its headers; the server takes 8,388,608; ",
+        ),
+    ],
+)
+def test_a_message_that_would_be_no_row_or_that_the_server_does_not_take_is_cut_and_says_so(
+    guarded: EmbeddedNats, arguments: list[str], environ: dict[str, str], told: str
+) -> None:
+    text = b"x" * 8_400_000
+    stdin = b'{"content":"%s"}' % text if arguments else text
+    done = publish(guarded, *(arguments or ["--stdin"]), stdin=stdin, **environ)
     assert done.returncode == 0
-    told = (
-        r"agent-comms: the message has 8,400,\d{3} bytes with its headers; the server takes 8,388,608; "
-        r"it was cut to 1,04\d,\d{3}\n"
-    )
-    assert re.fullmatch(told, done.stderr)
+    assert re.fullmatch(rf"agent-comms: {told}it was cut to \d,\d{{3}},\d{{3}}\n", done.stderr), done.stderr
     [(_, payload)] = stored(guarded, done)
     assert payload["content"].startswith("x" * 1_000_000)
     assert payload["content"].endswith("\n… [cut: 8,400,000 bytes in all]")
@@ -377,7 +475,7 @@ def test_two_bootstraps_at_once_agree(own_nats_server: EmbeddedNats) -> None:
         for _ in range(2)
     ]
     for process in processes:
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, stderr) == (0, b"")
     assert agent_comms("bootstrap", environ=environ).returncode == 0
 
@@ -426,3 +524,68 @@ def test_an_edited_migration_is_one_line(database: str) -> None:
     assert "migration 0001_messages was edited" in one_line(
         agent_comms("migrate", environ={"DATABASE_URL": database}), 1
     )
+
+
+OPERATORS = (
+    ("prune",),
+    ("dead-letters", "list"),
+    ("dead-letters", "replay", "--all"),
+    ("dead-letters", "discard", "--all", "--yes"),
+    ("runs", "rebuild"),
+    ("reconcile", "{root}"),
+    ("reconcile", "--show"),
+    ("backfill", "{root}"),
+    ("read", "--general"),
+)
+
+
+def operated(database: str, root: Path, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return agent_comms(*[word.format(root=root) for word in words], environ={"DATABASE_URL": database})
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the line that a command failed with, after what it had to say before."""
+    assert done.returncode == 1, done
+    assert all(line.startswith("agent-comms: ") for line in done.stderr.splitlines()), done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "artifacts" / "run-1" / "pod"
+    folder.mkdir(parents=True)
+    (folder / "implementation-agent.log").write_text("a line\n")
+    return tmp_path / "artifacts"
+
+
+@pytest.mark.parametrize("words", OPERATORS, ids=" ".join)
+def test_a_database_without_the_schema_is_one_line(database: str, root: Path, words: tuple[str, ...]) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("DROP SCHEMA workflow_comms CASCADE")
+    assert "run `agent-comms migrate`" in last_line(operated(database, root, words))
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in OPERATORS if words[-1] not in ("list", "--show", "--general")], ids=" ".join
+)
+def test_a_database_that_cannot_be_written_is_one_line(database: str, root: Path, words: tuple[str, ...]) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO workflow_comms.dead_letters (subject, payload, reason, detail, dedupe_key, first_seen_at)"
+            " VALUES ('x', 'x', 'not_json', 'x', 'x', '2000-01-01')"
+        )
+    with Writer(database) as writer:
+        writer.say("x")
+    done = operated(make_conninfo(database, options="-c default_transaction_read_only=on"), root, words)
+    assert "it leads to a database that can't be written" in last_line(done)
+
+
+def test_a_statement_that_postgres_ends_is_told_as_such(database: str) -> None:
+    with psycopg.connect(database) as holder:
+        holder.execute("LOCK workflow_comms.dead_letters")
+        done = agent_comms(
+            *("dead-letters", "list"),
+            environ={"DATABASE_URL": make_conninfo(database, options="-c statement_timeout=500ms")},
+        )
+    line = one_line(done, 1)
+    assert "Postgres ended it before it was done: canceling statement due to statement timeout" in line

@@ -4,7 +4,9 @@ import base64
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
@@ -13,11 +15,17 @@ import psycopg
 import pytest
 
 from connectors.loopback import HOST
+from flows.redact import Redactor
 from tests.servers import PostgresServer, fresh_database
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.watcher import RUN_EVENTS, Watcher
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
+from web.completions import Completions
+from web.pool import Pool
+from web.queries import Reader
+from web.sight import EVERYTHING, seeing
+from web.turn import Turn
 
 JSON = "application/json"
 PAYLOAD = {
@@ -44,7 +52,7 @@ def web(shared_web: WebServer) -> WebServer:
 def complete(
     web: WebServer, body: object, run: str = "nightly", kind: str = JSON, query: str = "", **headers: str
 ) -> tuple[int, dict[str, Any]]:
-    with closing(HTTPConnection(HOST, web.port, timeout=20)) as connection:
+    with closing(HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         path = f"/api/agents/runs/{quote(run, safe='')}/complete{query}"
         connection.request("POST", path, data, {"Content-Type": kind, **headers})
@@ -94,9 +102,50 @@ def test_the_same_again_changes_nothing_and_another_word_queues_anew(web: WebSer
     again = complete(web, IN_TEXT)
     assert (again[0], again[1]["state"], again[1]["queued_at"]) == (202, "done", first[1]["queued_at"])
     assert queue(web)[0][4:6] == ("done", 1)
-    later = {**PAYLOAD, "artifacts": []}
+    later = {**PAYLOAD, "stage": "review"}
     assert complete(web, later)[1]["state"] == "queued"
     assert queue(web) == [("b", "uid-1", "nightly", "r-1", "queued", 2, later)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"metadata": {"namespace": "b", "uid": "uid-1"}, "artifacts": [], "stage": "", "run_id": None},
+        {"workflowUid": "uid-1", "workflow_namespace": "b", "status": {"phase": ""}, "runId": "r-1"},
+        {**PAYLOAD, "artifacts": [{"key": "nightly/pod/events.tgz", "bucket": "runs", "name": ""}]},
+    ],
+    ids=["nothing", "empty", "spelled-otherwise", "thinner-artifact"],
+)
+def test_what_a_later_completion_lacks_stays(web: WebServer, body: object) -> None:
+    first = complete(web, PAYLOAD)[1]
+    status, answer = complete(web, body, "uid-1")
+    assert (status, answer["queued_at"]) == (202, first["queued_at"])
+    assert queue(web) == [("b", "uid-1", "nightly", "r-1", "queued", 1, PAYLOAD)]
+
+
+def test_what_a_later_completion_says_replaces_and_its_artifacts_are_added(web: WebServer) -> None:
+    events, elsewhere = PAYLOAD["artifacts"][0], {**PAYLOAD["artifacts"][0], "bucket": "old-runs"}  # type: ignore[index]
+    log = {"name": "log", "key": "nightly/pod-2/log.tgz", "bucket": "runs"}
+    complete(web, {**PAYLOAD, "artifacts": [events, elsewhere, events]})
+    renamed = {**events, "name": "codex-events"}
+    names = {"workflowNamespace": "b", "workflowUid": "uid-1", "workflowName": "hourly"}
+    assert complete(web, {**names, "artifacts": [log, renamed], "phase": "Succeeded"}, "uid-1")[0] == 202
+    later = {
+        **PAYLOAD,
+        "metadata": {"name": "hourly", "namespace": "b", "uid": "uid-1"},
+        "status": {"phase": "Succeeded"},
+        "artifacts": [renamed, elsewhere, log],
+    }
+    assert queue(web) == [("b", "uid-1", "hourly", "r-1", "queued", 2, later)]
+
+
+def test_two_completions_at_once_lose_nothing_of_each_other(web: WebServer) -> None:
+    keys = [f"nightly/pod-{number}/events.tgz" for number in range(16)]
+    bodies = [{**PAYLOAD, "artifacts": [{"name": "codex-events", "key": key}]} for key in keys]
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        assert {status for status, _ in threads.map(lambda body: complete(web, body), bodies)} == {202}
+    assert sorted(each["key"] for each in queue(web)[0][6]["artifacts"]) == sorted(keys)
 
 
 def test_the_run_is_shown_as_ended_at_once(web: WebServer) -> None:
@@ -105,8 +154,38 @@ def test_the_run_is_shown_as_ended_at_once(web: WebServer) -> None:
     with Watcher(web.url, RUN_EVENTS) as watcher:
         watcher.take_comments(1)
         complete(web, PAYLOAD)
-        run = watcher.take(1)[0].data["run"]
+        # That it was working may be told just before.
+        run = next(event.data["run"] for event in watcher if event.data["run"]["state"] != "running")
     assert (run["workflow_uid"], run["state"], run["finished_at"]) == ("uid-1", "failed", "2026-05-04T11:00:00Z")
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_completion_without_a_time_leaves_the_end_where_it_is(web: WebServer, *, is_told: bool) -> None:
+    ended = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    run = f"timeless-{is_told}"
+    with Writer(web.database) as writer:
+        names: dict[str, Any] = {"workflow_namespace": "b", "workflow_uid": run, "workflow_name": run}
+        writer.say("started", kind="status", timestamp=ended - timedelta(seconds=1), **names)
+        if is_told:
+            writer.say("failed", kind="status", timestamp=ended, **names)
+
+    def end() -> tuple[Any, ...] | None:
+        with psycopg.connect(web.database) as connection:
+            query = "SELECT state, finished_at FROM workflow_comms.runs WHERE workflow_uid = %s"
+            return connection.execute(query, [run]).fetchone()
+
+    before = datetime.now(UTC)
+    assert complete(web, {}, run)[0] == 202
+    first = end()
+    assert first is not None
+    if is_told:
+        assert first == ("failed", ended)
+    else:
+        assert first[0] == "unknown"
+        assert before <= first[1] <= datetime.now(UTC)
+    for body in ({}, {"stage": "another word"}, {}):
+        assert complete(web, body, run)[0] == 202
+        assert end() == first
 
 
 @pytest.mark.parametrize("run", ["nightly", "uid-1", "r-1", "-"])
@@ -156,6 +235,11 @@ def test_another_runs_address_is_refused(web: WebServer) -> None:
         ({"metadata": {"namespace": {"a": 1}}}, "metadata.namespace"),
         ({"metadata": {"name": "x" * 300}}, "metadata.name"),
         ({**PAYLOAD, "status": {"phase": "Running"}}, "status.phase"),
+        ({"phase": "pending"}, "phase"),
+        ({"phase": 5, "finished_at": "x"}, "phase"),
+        ({"finished_at": "x"}, "finished_at"),
+        ({"status": json.dumps({"finishedAt": "yesterday"})}, "status.finishedAt"),
+        ({**PAYLOAD, "artifacts": json.dumps([{"key": 5}])}, "artifacts[0].key"),
         ({"data": "nonsense"}, "data"),
         ({"data_base64": "???"}, "body"),
         ({**PAYLOAD, "metadata": {"name": "nightly", "uid": "uid-1\0"}}, None),
@@ -233,3 +317,21 @@ def test_no_credential_is_queued(web: WebServer) -> None:
     assert token not in queued
     assert "hunter2" not in queued
     assert "[redacted:github-token]" in queued
+
+
+def test_a_large_completion_is_taken_in_short_turns(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaths: list[int] = []
+
+    class Counted(Turn):
+        def breathe(self) -> None:
+            breaths.append(1)
+            super().breathe()
+
+    monkeypatch.setattr("web.completions.Turn", Counted)
+    artifacts = [{"name": f"artifact-{number}", "key": f"nightly/pod-{number}/events.tgz"} for number in range(2_000)]
+    body = json.dumps({**PAYLOAD, "artifacts": artifacts}).encode()
+    pool, reader = Pool(database, 1, writes=True), Reader(database, timedelta(minutes=15))
+    with closing(pool), closing(reader), seeing(EVERYTHING):
+        assert Completions(pool, reader, Redactor()).add("-", None, body).state == "queued"
+    # Each of them is made storable, and looked through for credentials.
+    assert len(breaths) >= 2 * len(artifacts)

@@ -1,11 +1,13 @@
 """Rows in the binary format, as Postgres reads them."""
 
 import uuid
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.errors import UniqueViolation
 
 from connectors import binary
 from connectors.copy import CopyTable, Row
@@ -47,11 +49,14 @@ def table(database: str) -> Any:
         yield connection
 
 
+@pytest.mark.parametrize("how", ["insert", "insert_few"])
 @pytest.mark.parametrize("key", VALUES)
-def test_a_row_is_read_as_it_was_meant(table: psycopg.Connection[Any], key: str) -> None:
+def test_a_row_is_read_as_it_was_meant(table: psycopg.Connection[Any], key: str, how: str) -> None:
     note, data, at, small, large, doc = VALUES[key]
-    with table.transaction(), table.cursor() as cursor:
-        TABLE.insert(cursor, [row(key, note, data, at, small, large, doc)])
+    written = [row(key, note, data, at, small, large, doc)]
+    TABLE.prepare(table)
+    with nullcontext() if how == "insert" else table.pipeline(), table.transaction(), table.cursor() as cursor:
+        getattr(TABLE, how)(cursor, written)
     found = table.execute(
         "SELECT key, note, id, data, extract(epoch FROM at) * 1000000, small, large, doc = %s::jsonb"
         " FROM public.copied",
@@ -63,7 +68,7 @@ def test_a_row_is_read_as_it_was_meant(table: psycopg.Connection[Any], key: str)
 
 def test_rows_that_are_there_are_left_out_in_order(table: psycopg.Connection[Any]) -> None:
     rows = [row(key, *values) for key, values in VALUES.items()]
-    TABLE.create_stage(table)
+    TABLE.prepare(table)
     with table.transaction(), table.cursor() as cursor:
         TABLE.insert(cursor, rows[:2])
     with table.transaction(), table.cursor() as cursor:
@@ -79,6 +84,20 @@ def test_more_than_one_piece_arrives_whole(table: psycopg.Connection[Any]) -> No
         TABLE.insert(cursor, (row(f"{number}", "x" * 300, b"", NOON, number, 0, "{}") for number in range(many)))
     found = table.execute("SELECT count(*), sum(small), sum(length(note)) FROM public.copied").fetchone()
     assert found == (many, many * (many - 1) // 2, 300 * many)
+
+
+def test_a_few_of_which_one_is_there_are_none_and_the_connection_goes_on(table: psycopg.Connection[Any]) -> None:
+    TABLE.prepare(table)
+    rows = [row(key, *values) for key, values in VALUES.items()]
+    for many in (rows[1:2], rows[:3]):
+        with (
+            pytest.raises(UniqueViolation) if len(many) > 1 else nullcontext(),
+            table.pipeline(),
+            table.transaction(),
+            table.cursor() as cursor,
+        ):
+            TABLE.insert_few(cursor, many)
+    assert table.execute("SELECT key FROM public.copied").fetchall() == [(rows[1].key,)]
 
 
 def test_half_a_surrogate_pair_is_no_text() -> None:

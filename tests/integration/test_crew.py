@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.crew import MAX_WAITING_BYTES, Alone, Crew, Workers
+from connectors.crew import MAX_WAITING_BYTES, WORTH_BYTES, Alone, Crew, Workers
 from tests.processes import descendants, is_running
 from tests.waiting import wait_until
 
@@ -33,6 +33,11 @@ def spell_or_die(task: str) -> Iterator[bytes]:
 def pour(task: int) -> Iterator[bytes]:
     for _ in range(task):
         yield bytes(1 << 20)
+
+
+def drip(task: int) -> Iterator[bytes]:
+    for _ in range(task):
+        yield bytes(1 << 10)
 
 
 def lost(task: str) -> list[bytes]:
@@ -65,6 +70,14 @@ def test_a_crew_finds_all_of_it_and_keeps_the_order_within_a_task() -> None:
     assert not any(is_running(pid) for pid in pids)
 
 
+def test_without_a_folder_for_temporary_files_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    assert sorted(task for task, _, _ in take_all(Crew(spell, [["a"], ["b"]], 2, lost))) == ["a", "b"]
+
+
 def test_a_task_that_kills_its_process_is_lost_and_no_other() -> None:
     found = take_all(Crew(spell_or_die, [["one", "Two", "three"], ["four"]], 1, lost))
     assert {task for task, _, _ in found} == {"one", "Two", "three", "four"}
@@ -81,6 +94,17 @@ def test_what_nobody_takes_is_not_piled_up() -> None:
         taken += len(crew.take(1))
     assert taken == 100
     crew.close()
+
+
+def test_a_little_is_waited_for_until_it_is_worth_taking() -> None:
+    crew = Crew(drip, [[4 * WORTH_BYTES >> 10]], 1, lambda _: [])
+    taken = [crew.take(1 << 30)]
+    while not crew.is_done:
+        taken.append(crew.take(1 << 30))
+    crew.close()
+    assert sum(map(len, taken)) == 4 * WORTH_BYTES >> 10
+    # Far fewer than there are pieces, each of a KiB; a machine that is busy makes some waits end early.
+    assert len(taken) < sum(map(len, taken)) / 8
 
 
 def test_it_can_be_closed_at_any_moment() -> None:
@@ -104,10 +128,10 @@ def test_a_crew_ends_with_whoever_has_it(number: signal.Signals) -> None:
     crew: set[int] = set()
 
     def is_there() -> bool:
-        crew.update(pid for pid, command in descendants(owner.pid).items() if "spawn_main" in command)
-        return len(crew) == 2
+        crew.update(pid for pid, command in descendants(owner.pid).items() if "forkserver" in command)
+        return len(crew) == 3
 
-    wait_until(is_there, "two processes")
+    wait_until(is_there, "two processes, and the one that they are forks of")
     owner.send_signal(number)
     owner.wait()
     wait_until(lambda: not any(map(is_running, crew)), "their end")

@@ -15,23 +15,24 @@ import pytest
 from connectors.embedded import EmbeddedNats
 from connectors.loopback import free_port
 from flows.users import AGENTS, JANGAR, SYSTEM, WEB, User
-from tests.ingestion import ROOT, Ingest, payload, publish_many, subject
+from tests import forks
+from tests.ingestion import Ingest, payload, publish_many, set_for, subject
 from tests.secured import Secured
 from tests.servers import PostgresServer, StreamHandle, fresh_database
 from tests.waiting import wait_until
 from tests.webserver import StartWeb
 
 PASSWORD = "correct-horse-battery"
+CHECKS = (
+    *("settings", "nats", "permissions", "stream", "consumer", "lag", "postgres", "migrations", "roles"),
+    *("web", "flow", "clock", "disk"),
+)
 
 
 def doctor(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
+    done = forks.run_text(
         [sys.executable, "-m", "web.cli", "doctor", *arguments],
-        cwd=ROOT,
         env={"PATH": os.environ["PATH"], "AGENT_COMMS_METRICS_PORT": "0", **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
     assert "Traceback" not in done.stdout + done.stderr
     return done
@@ -42,6 +43,7 @@ def examine(**environ: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
     done = doctor("--json", **environ)
     assert done.stderr == ""
     found: dict[str, list[dict[str, str]]] = {}
+    assert done.stdout, f"nothing said, exit code {done.returncode}"
     body: dict[str, Any] = json.loads(done.stdout)
     for each in body["checks"]:
         found.setdefault(each["check"], []).append(each)
@@ -73,16 +75,35 @@ def test_a_set_up_that_is_well_fails_in_nothing(
             "AGENT_COMMS_URL": web.url,
             "AGENT_COMMS_METRICS_PORT": port,
         }
-        wait_until(lambda: examine(**environ)[0] == 0, "all to be well", 30)
-        _, found = examine(**environ)
-    seen = states(found)
-    for check in ("settings", "nats", "permissions", "stream", "consumer", "lag", "postgres", "migrations", "roles"):
-        assert seen[check] == {"ok"}, found[check]
-    for check in ("web", "flow", "clock", "disk"):
-        assert seen[check] == {"ok"}, found[check]
+        found: dict[str, list[dict[str, str]]] = {}
+
+        def is_well() -> bool:
+            nonlocal found
+            code, found = examine(**environ)
+            return code == 0 and all(states(found)[check] == {"ok"} for check in CHECKS)
+
+        wait_until(is_well, f"all to be well, which {found} is not")
+        _, of_another = examine(**{**environ, "DATABASE_URL": f"{database}_other"})
+    (flow,) = of_another["flow"]
+    assert flow["state"] == "warning"
+    assert "another set-up's" in flow["text"]
     # It has asked, and changed nothing.
     assert stream.info().state.messages == 1
     assert stream.redeliveries() == 0
+
+
+def test_a_flow_that_may_only_read_is_told_and_not_called_unconnected(
+    stream: StreamHandle, database: str, tmp_path: Path
+) -> None:
+    set_for(database, "default_transaction_read_only = on")
+    port = str(free_port())
+    with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=port) as ingest:
+        stream.publish(subject(), payload(1))
+        ingest.wait_until_said("waits: 25006: ")
+        _, found = examine(NATS_URL=stream.url, DATABASE_URL=database, AGENT_COMMS_METRICS_PORT=port)
+    (flow,) = found["flow"]
+    assert flow["state"] == "failing"
+    assert flow["text"].endswith(" tells that Postgres takes no writes: it is read-only")
 
 
 def test_lines_for_a_person_name_check_state_and_what_to_do() -> None:
@@ -105,6 +126,7 @@ def test_lines_for_a_person_name_check_state_and_what_to_do() -> None:
         ({"DATABASE_URL": f"postgresql://u:{PASSWORD}@[bad/x"}, "DATABASE_URL"),
         ({"NATS_CREDS": PASSWORD}, "NATS_CREDS"),
         ({"NATS_CREDS_FILE": "/nowhere/creds"}, "NATS_CREDS_FILE"),
+        ({"NATS_CERT_FILE": "/dev/null"}, "NATS_CERT_FILE: /dev/null"),
         ({"AGENT_COMMS_REDACT_FILE": "/nowhere/redact.toml"}, "AGENT_COMMS_REDACT_FILE"),
         ({"AGENT_COMMS_HOST": "0.0.0.0"}, "AGENT_COMMS_AUTH"),
         ({"AGENT_COMMS_AUTH": "token"}, "AGENT_COMMS_READERS_FILE"),
@@ -197,6 +219,10 @@ def test_a_role_is_told_what_it_may(postgres_server: PostgresServer) -> None:
             _, found = examine(DATABASE_URL=theirs, NATS_URL="nats://127.0.0.1:1")
             assert "who may show messages" in text(found, "roles")
             assert "store" not in text(found, "roles")
+            assert "failing" not in states(found)["roles"]
+            connection.execute("GRANT agent_comms_web_all TO patient")
+            _, found = examine(DATABASE_URL=theirs, NATS_URL="nats://127.0.0.1:1")
+            assert "inherits the sight of everything" in text(found, "roles")
         finally:
             connection.execute("DROP OWNED BY patient")
             connection.execute("DROP ROLE patient")

@@ -13,6 +13,7 @@ import pytest
 
 from connectors.loopback import HOST
 from tests.asking import ask
+from tests.waiting import PATIENCE_S
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
 
@@ -34,7 +35,7 @@ class Line:
     """A connection to `/live`."""
 
     def __init__(self, web: WebServer, *watch: tuple[int, str], headers: dict[str, str] | None = None) -> None:
-        self._connection = HTTPConnection(HOST, web.port, timeout=20)
+        self._connection = HTTPConnection(HOST, web.port, timeout=PATIENCE_S)
         query = urlencode([("watch", f"{cursor} {name}") for cursor, name in watch])
         self._connection.request("GET", f"/live?{query}", headers=headers or {})
         self.response = self._connection.getresponse()
@@ -57,6 +58,14 @@ class Line:
     def take(self, count: int) -> list[Told]:
         return [next(self._told) for _ in range(count)]
 
+    def until(self, name: str) -> list[Told]:
+        """Read on to an event of this name; return the messages before it."""
+        told = []
+        while name not in self.names:
+            if each := self._line():
+                told.append(each)
+        return told
+
     def _read(self) -> Iterator[Told]:
         while not self.response.isclosed():
             if told := self._line():
@@ -71,7 +80,7 @@ class Line:
         elif line.startswith("event: "):
             self._name = line.removeprefix("event: ")
         elif not line and self._name:
-            self.names.append(self._name)
+            self.names += [self._name] if self._name != "alive" else []
             self._data, self._name = [], ""
         elif not line and self._data:
             (head, data), self._data = self._data, []
@@ -124,6 +133,9 @@ def test_the_list_of_runs_is_a_topic_too(web: WebServer, writer: Writer, head: i
     with closing(Line(web, (head, RUNS), (head, topic("run-1")))) as line:
         writer.say("hello", run="run-9")
         (told,) = line.take(1)
+        # What was said before may be told of first.
+        while told.data["run"]["workflow_uid"] == "run-1":
+            (told,) = line.take(1)
         assert (told.topic, told.data["run"]["workflow_uid"]) == (RUNS, "run-9")
         assert told.cursor > head
 
@@ -139,6 +151,17 @@ def test_many_messages_come_whole_and_in_order(web: WebServer, writer: Writer, h
                 if len(told) == 1_000:
                     writer.say(*(str(number) for number in range(1_500, 2_000)), run="run-1")
     assert told == [str(number) for number in range(2_000)]
+
+
+def test_each_topic_says_when_all_that_was_stored_is_told(web: WebServer, writer: Writer, head: int) -> None:
+    writer.say(*(str(number) for number in range(1_500)), run="run-1")
+    for name, stored in ((topic("run-1"), 1_500), (topic("not-yet"), 0), (RUNS, 2)):
+        with closing(Line(web, (head, name))) as line:
+            assert len(line.until("caught-up")) == stored
+            writer.say("now", run="run-1" if name == RUNS else name.rpartition("=")[2])
+            # Once a connection: what follows is live.
+            assert line.take(1)[0].topic == name
+            assert line.names == ["caught-up"]
 
 
 def test_a_cursor_from_another_database_is_a_gap(web: WebServer, writer: Writer, head: int) -> None:
@@ -157,8 +180,8 @@ def test_the_connection_ends_in_good_order_to_be_opened_anew(start_web: StartWeb
     with closing(Line(web, (0, topic("run-1")))) as line:
         line.look()
         os.kill(web.pid, signal.SIGTERM)
-        line.look()
-        assert line.names == ["again"]
+        assert line.until("again") == []
+        assert set(line.names) <= {"caught-up", "again"}
         assert line.comments >= 1
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from flows import topology
 from tests.ingestion import Ingest
 from tests.servers import StreamHandle, fresh_database, fresh_stream
 from tests.sidecar import THREAD, Sidecar, append, event, item, mapped, said, talk
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 NOWHERE = "nats://127.0.0.1:1"
 REPORT = re.compile(r"(\d+) published, (\d+) left to backfill\n")
@@ -52,7 +53,7 @@ def messages(stream: StreamHandle) -> list[dict[str, Any]]:
         )
         found: list[Msg] = []
         while len(found) < number:
-            found += await reader.fetch(number - len(found), timeout=10)
+            found += await reader.fetch(number - len(found), timeout=PATIENCE_S)
         await reader.unsubscribe()
         return [{**json.loads(message.data), "subject": message.subject} for message in found]
 
@@ -121,6 +122,7 @@ def test_several_files_and_stdin_are_followed_at_once(stream: StreamHandle, path
     )
     sidecar.start(stdin=subprocess.PIPE)
     append(other, "another log")
+    assert isinstance(sidecar.process, subprocess.Popen)
     assert sidecar.process.stdin
     sidecar.process.stdin.write(b"from stdin\nwithout an end")
     sidecar.process.stdin.close()
@@ -148,7 +150,8 @@ def _of_lines(stream: StreamHandle) -> list[dict[str, Any]]:
 def test_a_pipe_at_its_end_ends_the_run(stream: StreamHandle, tmp_path: Path) -> None:
     lines = "".join(f"{line}\n" for line in talk(2))
     sidecar = Sidecar(tmp_path / "sidecar", stream.url, "--codex-events", "-").start(stdin=subprocess.PIPE)
-    sidecar.process.communicate(lines.encode(), timeout=60)
+    assert isinstance(sidecar.process, subprocess.Popen)
+    sidecar.process.communicate(lines.encode(), timeout=PATIENCE_S)
     assert sidecar.process.returncode == 0
     assert lines_said(stream) == mapped(lines.encode().split(b"\n"))
 
@@ -258,6 +261,7 @@ def test_the_end_of_a_process_ends_the_run_and_both_channels_hear_how(
     [
         ("7\n", [], "failed (exit code 7)"),
         ("0", [event("turn.started")], "succeeded"),
+        ("", [], "succeeded"),
         ("", [event("turn.started"), event("turn.completed")], "succeeded"),
         ("", [event("turn.started"), event("turn.failed", error={"message": "no"})], "failed: the last turn failed"),
         ("", [event("turn.started")], "failed: it ended in the middle of a turn"),
@@ -273,6 +277,39 @@ def test_a_file_ends_the_run_and_may_hold_the_exit_code(
         done.write_text(content)
         assert sidecar.wait() == 0
     assert messages(stream)[-1]["content"] == words
+
+
+def test_a_file_is_followed_by_a_name_of_any_bytes(stream: StreamHandle, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/ag\xffent.log"))
+    # Shown alike, and another file.
+    alike = tmp_path / r"ag\xffent.log"
+    done = tmp_path / "done"
+    done.touch()
+    arguments = [word for each in (odd, alike, tmp_path / "absent-\udcfe") for word in ("--log-file", each)]
+    append(odd, "one", "two")
+    append(alike, "alike")
+    with Sidecar(tmp_path / "sidecar", stream.url, *arguments, "--until-file", done) as sidecar:
+        assert sidecar.wait() == 0
+    assert reported(sidecar) == (3, 0)
+    assert r"absent-\xfe: there never was such a file" in sidecar.err
+    # The next start goes on where this one came to.
+    append(odd, "three")
+    with Sidecar(tmp_path / "sidecar", stream.url, *arguments, "--until-file", done) as later:
+        assert later.wait() == 0
+    logged = [payload for payload in messages(stream) if payload["kind"] == "message"]
+    assert sorted(payload["content"] for payload in logged) == ["alike", "one", "three", "two"]
+    assert {payload["attrs"]["artifact"] for payload in logged} == {r"ag\xffent-log"}
+
+
+def test_half_a_surrogate_pair_in_a_threads_name_stops_nothing(
+    stream: StreamHandle, path: Path, tmp_path: Path
+) -> None:
+    append(path, r'{"type":"thread.started","thread_id":"\ud800"}', said(1))
+    (tmp_path / "done").touch()
+    arguments = ("--codex-events", path, "--until-file", tmp_path / "done")
+    with Sidecar(tmp_path / "sidecar", stream.url, *arguments) as sidecar:
+        assert sidecar.wait() == 0
+    assert reported(sidecar) == (2, 0)
 
 
 def test_a_call_that_the_end_of_the_agent_left_open_stays_so(stream: StreamHandle, path: Path, tmp_path: Path) -> None:
@@ -294,6 +331,85 @@ def test_a_file_with_the_exit_code_ends_nothing_by_itself(stream: StreamHandle, 
         assert sidecar.process.poll() is None
         assert sidecar.stop() == 0
     assert messages(stream)[-1]["content"] == "failed (exit code 5)"
+
+
+def last_word(stream: StreamHandle) -> tuple[str, str, bool]:
+    """What was said at the end in the run: status, words, and whether there is an exit code."""
+    payload = [payload for payload in messages(stream) if payload["channel"] == "run"][-1]
+    return payload["attrs"]["status"], payload["content"], "exit_code" in payload["attrs"]
+
+
+UNKNOWN = ("unknown", "ended; how is not known", False)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [(None, "it never came"), ("", "it holds no exit code"), ("x", "it holds no exit code")]
+)
+def test_a_run_whose_exit_code_never_came_is_not_called_succeeded(
+    stream: StreamHandle, tmp_path: Path, content: str | None, complaint: str
+) -> None:
+    log, code = tmp_path / "agent.log", tmp_path / "exit-code"
+    append(log, "killed before it could say so")
+    if content is not None:
+        code.write_text(content)
+    with Sidecar(tmp_path / "sidecar", stream.url, "--log-file", log, "--exit-code-file", code) as sidecar:
+        wait_for(stream, 1)
+        assert sidecar.stop() == 0
+    assert last_word(stream) == UNKNOWN
+    assert sidecar.err == f"agent-comms: --exit-code-file {code}: {complaint}\n"
+
+
+def test_what_codex_says_of_its_last_turn_tells_the_end_where_no_exit_code_came(
+    stream: StreamHandle, sidecar: Sidecar, path: Path
+) -> None:
+    append(path, event("turn.started"), event("turn.completed"))
+    wait_for(stream, 2)
+    assert sidecar.stop() == 0
+    assert last_word(stream) == ("succeeded", "succeeded", False)
+
+
+def test_a_process_whose_parent_took_its_exit_code_has_ended_nobody_knows_how(
+    stream: StreamHandle, tmp_path: Path
+) -> None:
+    log = tmp_path / "agent.log"
+    append(log, "working")
+    # Its parent is a shell that waits for it, and so takes its exit code before anybody else can see it.
+    script = "sleep 1000 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout
+        pid = int(shell.stdout.readline())
+        with Sidecar(tmp_path / "sidecar", stream.url, "--log-file", log, "--until-exit", str(pid)) as sidecar:
+            wait_for(stream, 1)
+            sidecar.process.send_signal(signal.SIGSTOP)
+            os.kill(pid, signal.SIGKILL)
+            shell.wait(60)
+            sidecar.process.send_signal(signal.SIGCONT)
+            assert sidecar.wait() == 0
+    assert last_word(stream) == UNKNOWN
+    assert sidecar.err.startswith(f"agent-comms: --until-exit {pid}: its parent took its exit code")
+
+
+def test_a_file_and_a_process_that_never_were_are_told_by_their_options(stream: StreamHandle, tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait(60)
+    events, log, there = tmp_path / "events.jsonl", tmp_path / "agent.log", tmp_path / "there.log"
+    append(there, "a line")
+    arguments = ("--codex-events", events, "--log-file", log, "--log-file", there, "--until-exit", str(gone.pid))
+    with Sidecar(tmp_path / "sidecar", stream.url, *arguments) as sidecar:
+        assert sidecar.wait() == 0
+    assert last_word(stream) == UNKNOWN
+    assert sidecar.err.splitlines() == [
+        f"agent-comms: --until-exit {gone.pid}: there was no such process",
+        f"agent-comms: --codex-events {events}: there never was such a file",
+        f"agent-comms: --log-file {log}: there never was such a file",
+    ]
+
+
+def test_the_end_of_a_pipe_tells_that_its_writer_has_ended_and_not_how(stream: StreamHandle, tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path / "sidecar", stream.url, "--log-file", "-").start(stdin=subprocess.PIPE)
+    assert isinstance(sidecar.process, subprocess.Popen)
+    sidecar.process.communicate(b"a line\n", timeout=PATIENCE_S)
+    assert last_word(stream) == UNKNOWN
 
 
 def test_the_general_channel_hears_of_errors_and_what_is_asked_for(
@@ -323,10 +439,11 @@ def test_without_nats_the_agent_is_unharmed_and_the_next_start_fills_in(
     with sidecar:
         append(path, *lines)
         wait_until(lambda: sidecar.lines_read() == len(lines), "the file to be read")
+        wait_until(lambda: "NATS can't be reached" in sidecar.err, "word of it")
         assert sidecar.stop() == 0
     left = len({line for line, _, _ in mapped(lines)})
     assert reported(sidecar) == (0, left)
-    assert f"keeps {left} of them; the next start sends them" in sidecar.err
+    assert f"of those left, {left} are kept in {sidecar.spool}/" in sidecar.err
     assert sidecar.err.count("NATS can't be reached") == 1
     path.unlink()
     with Sidecar(tmp_path / "sidecar", stream.url, "--codex-events", path) as later:
@@ -403,7 +520,7 @@ def guarded_stream(folder: Path) -> Iterator[EmbeddedNats]:
         ),
         ({"NATS_INBOX_PREFIX": "_X"}, "this user may not listen for acknowledgements on _X.", (0, 2)),
         ({}, "this user may not publish on workflow.general.status", (2, 0)),
-        ({"NATS_CA_FILE": "/dev/null"}, "NATS can't be reached: ", (0, 2)),
+        ({"NATS_CA_FILE": "/dev/null"}, "NATS_CA_FILE: /dev/null holds no certificate in PEM", (0, 2)),
     ],
     ids=["credential", "permission", "no stream", "inbox", "general", "authority"],
 )
@@ -411,14 +528,15 @@ def test_what_is_wrong_with_nats_is_one_line_without_a_secret(
     tmp_path: Path, path: Path, environ: dict[str, str], words: str, outcome: tuple[int, int]
 ) -> None:
     append(path, said(1), said(2))
-    (tmp_path / "done").touch()
-    arguments = ("--codex-events", path, "--until-file", tmp_path / "done", "--grace", "2")
+    # Where everything can be sent, it is waited for.
+    grace = "60" if outcome == (2, 0) else "0"
+    arguments = ("--codex-events", path, "--until-file", tmp_path / "done", "--grace", grace)
     with guarded_stream(tmp_path / "nats") as server:
         settings = {"NATS_USER": "agents", "NATS_PASSWORD": "hunter2", **environ}
         with Sidecar(tmp_path / "sidecar", server.url, *arguments, **settings) as sidecar:
+            wait_until(lambda: any(words in line for line in sidecar.err.splitlines()), f"word of it: {words}")
+            (tmp_path / "done").touch()
             assert sidecar.wait() == 0
-    said_of_it = [line for line in sidecar.err.splitlines() if words in line]
-    assert said_of_it, sidecar.err
     assert all(line.startswith("agent-comms: ") for line in sidecar.err.splitlines())
     assert "Traceback" not in sidecar.err
     for secret in ("hunter2", "wrong-pw", "adminpw"):
@@ -458,14 +576,22 @@ def test_a_spool_that_cannot_be_on_disk_is_in_memory(stream: StreamHandle, path:
     assert reported(sidecar) == (1, 0)
 
 
-def test_an_idle_sidecar_costs_next_to_nothing(stream: StreamHandle, sidecar: Sidecar, path: Path) -> None:
-    append(path, said(1))
-    wait_for(stream, 1)
-    pid = sidecar.process.pid
-    before, began = _cpu_seconds(pid), time.monotonic()
-    wait_until(lambda: time.monotonic() - began > 2, "two idle seconds")
-    assert _cpu_seconds(pid) - before <= 0.04
-    status = Path(f"/proc/{pid}/status").read_text()
+def test_an_idle_sidecar_costs_next_to_nothing(stream: StreamHandle, tmp_path: Path, path: Path) -> None:
+    sidecar = Sidecar(tmp_path / "sidecar", stream.url, "--codex-events", path)
+    sidecar.is_forked = False
+    with sidecar:
+        append(path, said(1))
+        wait_for(stream, 1)
+        pid = sidecar.process.pid
+
+        def is_idle() -> bool:
+            before, began = _cpu_seconds(pid), time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 2, "two seconds")
+            return _cpu_seconds(pid) - before <= 0.04
+
+        # After what it had to do first.
+        wait_until(is_idle, "two idle seconds")
+        status = Path(f"/proc/{pid}/status").read_text()
     assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 60 * 1024
 
 

@@ -77,7 +77,7 @@ def test_a_nats_server_that_was_killed_and_has_lost_its_state_is_gone_on_with(
         (state,) = own_nats_server.folder.glob("jetstream/**/obs" if lost == "consumer" else "jetstream")
         shutil.rmtree(state)
         own_nats_server.start()
-        wait_until(lambda: stream.connection.is_connected, "the test's own connection")
+        stream.wait_until_reached()
         stream.create() if lost == "stream" else stream.create_consumer()
         publish_many(stream, range(1_000, 1_500))
         settles_whole(ingest, 1_500)

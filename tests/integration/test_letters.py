@@ -10,6 +10,7 @@ import pytest
 
 from flows.letters import Choice, Letters
 from flows.redact import Redactor
+from tests import forks
 from tests.ingestion import Ingest, assert_runs_agree, payload, subject
 from tests.servers import StreamHandle
 
@@ -42,7 +43,7 @@ def letters(small: Ingest) -> Iterator[Letters]:
 def run(database: str, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "web.cli", *words]
     settings = {**os.environ, "DATABASE_URL": database, **environment}
-    return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    return forks.run_text(command, env=settings)
 
 
 def test_letters_are_listed_newest_first_and_by_filter(letters: Letters) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from connectors.loopback import HOST
 from flows.retention import prune
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.watcher import EVENTS, RUN_EVENTS, Watcher, said
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
@@ -62,7 +62,7 @@ def test_the_head_comes_at_once_with_its_headers(web: WebServer, writer: Writer)
 
 def test_head_ends_at_once_and_opens_nothing(start_web: StartWeb, database: str) -> None:
     web = start_web(DATABASE_URL=database)
-    with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
         connection.request("HEAD", f"{EVENTS}?runId=run-1")
         response = connection.getresponse()
         assert response.status == 200
@@ -78,7 +78,8 @@ def test_quiet_streams_say_that_they_live(start_web: StartWeb, database: str) ->
         watcher.take_comments(1)
         began = time.monotonic()
         watcher.take_comments(4)
-        assert time.monotonic() - began < 6
+        # By default it would take longer by far.
+        assert time.monotonic() - began < 25
 
 
 def test_the_default_heartbeat_is_within_the_contracts_15_s(web: WebServer) -> None:
@@ -105,10 +106,8 @@ def test_an_unknown_run_is_an_empty_stream_that_delivers_once_it_speaks(web: Web
         names: dict[str, Any] = {"workflow_uid": "u-7", "workflow_name": "n-7", "run_id": "r-7"}
         writer.say("one", "two", **names)
         writer.say("three", **names)
-        began = time.monotonic()
         for watcher in (by_id, by_uid, by_name):
             assert said(watcher.take(3)) == ["one", "two", "three"]
-        assert time.monotonic() - began < 5
         writer.say("other", **names, workflow_namespace="elsewhere")
         assert said(elsewhere.take(1)) == ["other"]
 
@@ -193,9 +192,25 @@ def test_html_is_in_the_data_where_it_is_asked_for(web: WebServer, writer: Write
     writer.say("**then**")
     with Watcher(web.url, runId="run-1", html=1) as watcher:
         writer.say("**now**")
-        for event in watcher.take(2):
+        events = [event for event in watcher.take(3) if event.name == "message"]
+        assert len(events) == 2
+        for event in events:
             assert event.data["content"].strip("*") in event.data["html"]
             assert f'data-seq="{event.data["seq"]}"' in event.data["html"]
+
+
+def test_a_page_is_told_when_it_has_all_that_was_stored(web: WebServer, writer: Writer) -> None:
+    writer.say("one", "two")
+    with Watcher(web.url, runId="run-1", html=1) as watcher:
+        _, two, told = watcher.take(3)
+        assert (told.name, told.id) == ("caught-up", two.id)
+        writer.say("three")
+        assert watcher.take(1)[0].said == "three"
+    # Whoever takes the API's events gets what is promised there alone.
+    with Watcher(web.url, runId="run-1") as watcher:
+        assert said(watcher.take(3)) == ["one", "two", "three"]
+        writer.say("four")
+        assert watcher.take(1)[0].said == "four"
 
 
 def test_messages_of_a_mebibyte_pass(web: WebServer, writer: Writer) -> None:
@@ -252,7 +267,7 @@ def test_where_everything_was_pruned_the_newest_id_is_still_one(start_web: Start
     [(EVENTS, "q"), (EVENTS, "since"), (EVENTS, "agentID"), (EVENTS, "format"), (RUN_EVENTS, "runId"), (EVENTS, "")],
 )
 def test_a_parameter_that_would_be_overlooked_is_refused(web: WebServer, path: str, name: str) -> None:
-    with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
         connection.request("GET", f"{path}?channel=general&{name}=x" if path == EVENTS else f"{path}?{name}=x")
         response = connection.getresponse()
         problem = json.loads(response.read())
@@ -263,7 +278,7 @@ def test_one_who_is_too_many_is_told_when_to_come_again(start_web: StartWeb, dat
     web = start_web(DATABASE_URL=database, AGENT_COMMS_LIVE_CONNECTIONS="3")
     with ExitStack() as stack:
         watchers = [stack.enter_context(Watcher(web.url, runId="run-1")) for _ in range(3)]
-        with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
             connection.request("GET", f"{EVENTS}?runId=run-1")
             response = connection.getresponse()
             assert response.status == 503
@@ -288,10 +303,26 @@ def is_let_in(web: WebServer) -> bool:
         return watcher.response.status == 200
 
 
+def test_the_place_of_one_who_has_left_a_quiet_stream_is_free_at_once(start_web: StartWeb, database: str) -> None:
+    web = start_web(DATABASE_URL=database, AGENT_COMMS_LIVE_CONNECTIONS="1")
+    with Watcher(web.url, runId="run-1") as watcher:
+        watcher.take_comments(1)
+    tries = 1
+    while not is_free(web):
+        tries += 1
+    # Nothing was written since: by what it writes a stream notices it some thousand tries later.
+    assert tries < 100
+
+
+def is_free(web: WebServer) -> bool:
+    with Watcher(web.url, runId="run-1") as watcher:
+        return watcher.response.status == 200
+
+
 def test_many_refusals_take_no_place(start_web: StartWeb, database: str) -> None:
     web = start_web(DATABASE_URL=database, AGENT_COMMS_LIVE_CONNECTIONS="2")
     for query in ("", "runId=x&limit=0", "runId=x&q=y") * 3:
-        with closing(http.client.HTTPConnection(HOST, web.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
             connection.request("GET", f"{EVENTS}?{query}")
             assert connection.getresponse().status == 400
     with Watcher(web.url, runId="run-1"), Watcher(web.url, runId="run-1") as watcher:

@@ -11,6 +11,7 @@ import pytest
 
 import sql
 from tests.waiting import wait_until
+from tests.wandering import DISTURBED
 from tests.watcher import Follower, Watcher, said
 from tests.webserver import ROOT, WebServer
 from tests.writers import Writer
@@ -69,13 +70,13 @@ def test_a_writer_that_has_its_places_lets_nobody_pass_before_it_commits(web: We
                 # Its places are taken, and it hasn't committed.
                 connection.execute("SELECT nextval('workflow_comms.agent_messages_seq_seq')")
                 held.set()
-                assert let_go.wait(30)
+                assert let_go.wait(60)
                 connection.rollback()
                 slow.say("slow")
 
     slow = threading.Thread(target=hold)
     slow.start()
-    assert held.wait(30)
+    assert held.wait(60)
     with Watcher(web.url, runId="run-1") as watcher:
         watcher.take_comments(1)
         quick = threading.Thread(target=writer.say, args=["quick"])
@@ -93,11 +94,12 @@ def test_many_writers_out_of_order_and_nothing_is_skipped(web: WebServer) -> Non
     with Writer(web.database) as first:
         first.say("first", run="u")
     followers = [
-        Follower(web.url, until="last", drop_after=lambda: seed.randint(1, 20), workflowUid="u") for _ in range(8)
+        Follower(web.url, until="last", drop_after=lambda: seed.randint(1, 20), through=DISTURBED, workflowUid="u")
+        for _ in range(8)
     ]
     for follower in followers:
         follower.start()
-        assert follower.ready.wait(30)
+        assert follower.ready.wait(120)
 
     def speak(name: int) -> None:
         with Writer(web.database, run="u") as writer:
@@ -116,7 +118,7 @@ def test_many_writers_out_of_order_and_nothing_is_skipped(web: WebServer) -> Non
     with psycopg.connect(web.database) as connection:
         rows = connection.execute("SELECT seq FROM workflow_comms.agent_messages ORDER BY seq").fetchall()
     for follower in followers:
-        follower.join(60)
+        follower.join(300)
         assert [event.data["seq"] for event in follower.events] == [seq for (seq,) in rows]
 
 

@@ -9,17 +9,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from connectors.loopback import HOST
+from tests.processes import freeze
 from tests.servers import PostgresServer, fresh_database
 from tests.waiting import wait_until
+from tests.wandering import DISTURBED
 from tests.watcher import EVENTS, Follower, Watcher, said
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
+from web.api import MOST_HISTORY
 
 
 @pytest.fixture
@@ -36,26 +38,33 @@ def stored(database: str) -> list[int]:
 
 def test_nothing_is_lost_or_doubled_where_history_meets_live(web: WebServer, database: str) -> None:
     """A writer commits all the time while 40 clients come, so that commits fall into every gap there is."""
-    words = [str(n) for n in range(1_500)]
+    words = ["first"]
     followers = [
-        Follower(web.url, until=words[-1], drop_after=lambda: -1, runId="run-1", limit=len(words)) for _ in range(40)
+        # One that reads too slowly on a busy machine is cut off, and goes on where it was.
+        Follower(web.url, until="last", drop_after=lambda: -1, through=DISTURBED, runId="run-1", limit=MOST_HISTORY)
+        for _ in range(40)
     ]
+    all_follow = threading.Event()
     with Writer(database) as writer:
-        writer.say(words[0])
+        writer.say(*words)
 
         def speak() -> None:
-            for word in words[1:]:
-                writer.say(word)
+            while not all_follow.is_set():
+                words.append(str(len(words)))
+                writer.say(words[-1])
+            words.append("last")
+            writer.say("last")
 
         speaking = threading.Thread(target=speak)
         speaking.start()
         for follower in followers:
             follower.start()
-            assert follower.ready.wait(10)
-        assert speaking.is_alive()
+            assert follower.ready.wait(120)
+        all_follow.set()
         speaking.join()
+    assert len(words) > 40
     for follower in followers:
-        follower.join(60)
+        follower.join(300)
         assert said(follower.events) == words
 
 
@@ -67,11 +76,12 @@ def test_clients_that_drop_and_resume_see_everything_once_in_one_order(start_web
     seed = random.Random(7)
     urls = [web.url for web in webs]
     followers = [
-        Follower(*urls, until="last", drop_after=lambda: seed.randint(1, 30), workflowUid="u") for _ in range(12)
+        Follower(*urls, until="last", drop_after=lambda: seed.randint(1, 30), through=DISTURBED, workflowUid="u")
+        for _ in range(12)
     ]
     for follower in followers:
         follower.start()
-        assert follower.ready.wait(30)
+        assert follower.ready.wait(120)
 
     def speak(name: int) -> None:
         with Writer(database, workflow_uid="u", agent_id=f"agent-{name}") as writer:
@@ -87,7 +97,7 @@ def test_clients_that_drop_and_resume_see_everything_once_in_one_order(start_web
     with Writer(database) as last:
         last.say("last", workflow_uid="u")
     for follower in followers:
-        follower.join(60)
+        follower.join(300)
         assert [event.data["seq"] for event in follower.events] == stored(database)
 
 
@@ -97,7 +107,7 @@ def test_a_client_that_does_not_read_is_cut_and_the_others_notice_nothing(
     writer.say("first")
     follower = Follower(web.url, until="last", drop_after=lambda: -1, runId="run-1")
     follower.start()
-    assert follower.ready.wait(30)
+    assert follower.ready.wait(120)
     with socket.create_connection((HOST, web.port)) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.sendall(f"GET {EVENTS}?runId=run-1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -110,7 +120,7 @@ def test_a_client_that_does_not_read_is_cut_and_the_others_notice_nothing(
         wait_until(is_cut, "the cut")
         wait_until(lambda: web.metric("agent_comms_live_subscribers") == 1)
     writer.say("last")
-    follower.join(60)
+    follower.join(300)
     assert [event.data["seq"] for event in follower.events] == stored(database)
 
 
@@ -207,8 +217,8 @@ def test_sigterm_ends_streams_and_process_within_10_s(web: WebServer, writer: Wr
             watcher.take(1)
         began = time.monotonic()
         web.stop()
-        # Well within the time that gunicorn would wait before it kills.
-        assert time.monotonic() - began < 5
+        # Whoever takes longer than its grace is killed by gunicorn, and says no farewell.
+        assert time.monotonic() - began < 10
         for watcher in watchers:
             assert watcher.rest() == []
             assert len(watcher.retries) == 2
@@ -224,9 +234,7 @@ def test_a_frozen_postgres_hangs_neither_streams_nor_pages(
         with Writer(dsn) as writer, Watcher(web.url, runId="run-1") as watcher:
             writer.say("one")
             watcher.take(1)
-            frozen = family(own_postgres_server.pid)
-            for pid in frozen:
-                os.kill(pid, signal.SIGSTOP)
+            frozen = freeze(own_postgres_server.pid)
             try:
                 statuses: list[int] = []
                 asking = [threading.Thread(target=lambda: statuses.append(status(web, "/agents"))) for _ in range(20)]
@@ -234,16 +242,15 @@ def test_a_frozen_postgres_hangs_neither_streams_nor_pages(
                 for thread in asking:
                     thread.start()
                 for thread in asking:
-                    thread.join(30)
+                    thread.join()
                 assert statuses == [503] * 20
-                assert time.monotonic() - began < 20
+                # One that waits for Postgres would wait for ever.
+                assert time.monotonic() - began < 60
                 stale = watcher.take(1)[0]
                 assert (stale.name, stale.data["stale"]) == ("stale", True)
                 with Watcher(web.url, runId="run-1", lastEventId=stale.id) as late:
                     assert late.take(1)[0].name == "stale"
-                    began = time.monotonic()
                     late.take_comments(late.comments + 1)
-                    assert time.monotonic() - began < 15
                     for pid in frozen:
                         os.kill(pid, signal.SIGCONT)
                     writer.say("two")
@@ -256,12 +263,7 @@ def test_a_frozen_postgres_hangs_neither_streams_nor_pages(
                         os.kill(pid, signal.SIGCONT)
 
 
-def family(pid: int) -> list[int]:
-    """Return a process and its children."""
-    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-
-
 def status(web: WebServer, path: str) -> int:
-    with closing(HTTPConnection(HOST, web.port, timeout=30)) as connection:
+    with closing(HTTPConnection(HOST, web.port, timeout=120)) as connection:
         connection.request("GET", path)
         return connection.getresponse().status

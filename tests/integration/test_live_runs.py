@@ -1,9 +1,13 @@
 """What the live list of runs gives."""
 
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
+from connectors.loopback import HOST
+from tests.waiting import PATIENCE_S
 from tests.watcher import RUN_EVENTS, Seen, Watcher
 from tests.webserver import WebServer
 from tests.writers import Writer
@@ -26,14 +30,28 @@ def test_a_run_that_changes_reaches_the_list(web: WebServer, writer: Writer) -> 
         assert some.take(1)[0].data["run"]["workflow_uid"] == "run-2"
 
 
+def test_a_run_that_ended_before_it_said_anything_reaches_the_list(web: WebServer) -> None:
+    with Watcher(web.url, RUN_EVENTS) as watcher:
+        watcher.take_comments(1)
+        with closing(HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/api/agents/runs/silent/complete", '{"phase": "Succeeded"}', headers)
+            assert connection.getresponse().status == 202
+        event = watcher.take(1)[0]
+    assert (event.data["run"]["workflow_uid"], event.data["run"]["state"]) == ("silent", "succeeded")
+    assert "no message yet" in event.data["html"]
+    assert f'data-timestamp="{event.data["run"]["finished_at"][:19]}' in event.data["html"]
+
+
 def test_a_busy_run_is_sent_to_the_list_twice_a_second_at_most(web: WebServer, writer: Writer) -> None:
     with Watcher(web.url, RUN_EVENTS) as watcher:
         watcher.take_comments(1)
         began = time.monotonic()
+        writer.say("busy")
+        events: list[Seen] = watcher.take(1)
         while time.monotonic() - began < 2:
             writer.say("busy")
         writer.say("last")
-        events: list[Seen] = []
         while not (events and events[-1].data["run"]["last_content"] == "last"):
             events += watcher.take(1)
     assert 2 <= len(events) <= 2 * (time.monotonic() - began) + 2

@@ -1,6 +1,7 @@
 """Where history meets live: what is committed in the gap is forced to be, and must come all the same, once."""
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,17 +21,21 @@ from web.queries import Reader, Scope
 from web.sight import EVERYTHING
 from web.stream import MessageStream, Pace, Start
 
-PACE = Pace(heartbeat=10, lifetime=30)
+PACE = Pace(heartbeat=10, lifetime=3_600)
 RUN = Scope(workflow_namespace="agents", workflow_uid="run-1")
 STALE_AFTER = timedelta(minutes=15)
 
 
 class InterruptedReader(Reader):
-    """Lets something happen between the reading of history and what is done with it."""
+    """Lets something happen before history is read, or between that and what is done with it."""
 
+    delay: Callable[[], None] | None = None
     interrupt: Callable[[], None] | None = None
 
     def stretch(self, scope: Scope, seq: int, limit: int) -> tuple[list[Event], bool]:
+        delay, self.delay = self.delay, None
+        if delay:
+            delay()
         events, more = super().stretch(scope, seq, limit)
         interrupt, self.interrupt = self.interrupt, None
         if interrupt:
@@ -71,8 +76,10 @@ def writer(database: str) -> Iterator[Writer]:
 class Listener:
     """Reads a stream as its connection does."""
 
-    def __init__(self, hub: Hub, reader: Reader, start: Start, limit: int = 100) -> None:
-        stream = MessageStream(hub, History(reader), PACE, start, SSE, scope=RUN, run=None, limit=limit)
+    def __init__(
+        self, hub: Hub, reader: Reader, start: Start, limit: int = 100, scope: Scope = RUN, run: str | None = None
+    ) -> None:
+        stream = MessageStream(hub, History(reader), PACE, start, SSE, scope=scope, run=run, limit=limit)
         # Without a socket, so that all it has to say is read here.
         self._frames = stream.frames(Peer({}))
         self.head = next(self._frames)
@@ -121,17 +128,33 @@ def test_what_a_jump_passes_over_comes_too(hub: HeldHub, reader: InterruptedRead
 
     def wait_for_a_watcher() -> int:
         jumping.set()
-        assert goes_on.wait(30)
+        assert goes_on.wait(60)
         return reader.head()
 
     hub.before_jump = wait_for_a_watcher
-    assert jumping.wait(30)
+    assert jumping.wait(60)
     with Listener(hub, reader, Start(None)) as listener:
         # That was all there is; nothing more will be read unless the jump says so.
         assert listener.hear(1) == ["before"]
         writer.say("passed over")
         goes_on.set()
         assert listener.hear(1) == ["passed over"]
+
+
+def test_a_run_that_begins_while_claims_of_it_are_read_is_heard_from_its_first_word(
+    hub: HeldHub, reader: InterruptedReader, writer: Writer
+) -> None:
+    writer.say("claimed before", channel="general")
+
+    def begin() -> None:
+        writer.say("first")
+        writer.say("claimed after", channel="general")
+
+    reader.delay = begin
+    with Listener(hub, reader, Start(None), scope=Scope(general=True), run="run-1") as listener:
+        assert listener.hear(3) == ["claimed before", "first", "claimed after"]
+        writer.say("second")
+        assert listener.hear(1) == ["second"]
 
 
 def test_what_is_said_after_the_answer_began_comes_whatever_the_limit(
@@ -146,8 +169,11 @@ def test_what_is_said_after_the_answer_began_comes_whatever_the_limit(
 
 
 def test_a_mailbox_that_overflows_reads_on_from_postgres(
-    hub: HeldHub, reader: InterruptedReader, writer: Writer
+    hub: HeldHub, reader: InterruptedReader, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However long it takes to write all that, whoever doesn't read meanwhile is not cut.
+    monkeypatch.setattr("web.mailbox.PATIENCE_S", math.inf)
+    monkeypatch.setattr("web.mailbox.STUCK_S", math.inf)
     writer.say("first")
     with Listener(hub, reader, Start(None)) as listener:
         assert listener.hear(1) == ["first"]
@@ -157,7 +183,7 @@ def test_a_mailbox_that_overflows_reads_on_from_postgres(
         live.start()
         wait_until(lambda: mailbox._waiting)
         writer.say("live")
-        live.join(30)
+        live.join(60)
         words = [str(n) for n in range(5_000)]
         for begin in range(0, len(words), 500):
             writer.say(*words[begin : begin + 500])

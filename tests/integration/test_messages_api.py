@@ -14,6 +14,7 @@ import pytest
 
 from connectors.loopback import HOST
 from tests.asking import ask, contents, get, refused
+from tests.processes import descendants
 from tests.servers import PostgresServer, fresh_database
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
@@ -40,12 +41,47 @@ def test_a_namespace_alone_is_filter_enough(web: WebServer, writer: Writer) -> N
     writer.say("elsewhere", run="run-3", workflow_namespace="b")
     writer.say("general", channel="general", timestamp=NOON + timedelta(hours=2))
     page = get(web, MESSAGES, workflowNamespace="agents", limit=2)
-    assert contents(page) == ["b", "c"]
+    assert contents(page) == ["c", "general"]
     assert page["next"] is None
     older = get(web, page["prev"])
-    assert (contents(older), older["prev"]) == (["a"], None)
-    assert contents(get(web, older["next"])) == ["b", "c"]
-    assert contents(get(web, MESSAGES, workflowNamespace="agents", include="general")) == ["a", "b", "c", "general"]
+    assert (contents(older), older["prev"]) == (["a", "b"], None)
+    assert contents(get(web, older["next"])) == ["c", "general"]
+
+
+@pytest.mark.parametrize("query", [{"q": "needle"}, {"workflowNamespace": "agents"}, {"repository": "org/shop"}])
+def test_where_neither_run_nor_channel_is_named_it_is_both(
+    web: WebServer, writer: Writer, query: dict[str, str]
+) -> None:
+    for number, (channel, run) in enumerate([("run", "a"), ("general", "a"), ("general", "b"), ("run", "b")]):
+        writer.say(
+            f"needle {number}",
+            channel=channel,
+            run=run,
+            timestamp=NOON + timedelta(minutes=number),
+            attrs={"repository": "org/shop"},
+        )
+    # What is said in both is a message of the run's.
+    writer.say("needle 0", channel="general", run="a", timestamp=NOON, attrs={"repository": "org/shop"})
+    everything = [f"needle {number}" for number in range(4)]
+    assert contents(get(web, MESSAGES, **query)) == everything
+    assert contents(get(web, MESSAGES, **query, include="general")) == everything
+    assert contents(get(web, MESSAGES, **query, channel="run")) == ["needle 0", "needle 3"]
+    assert contents(get(web, MESSAGES, **query, channel="general")) == ["needle 0", "needle 1", "needle 2"]
+    assert [message["content"] for message in lines(web, **query)] == everything
+    assert [message["content"] for message in lines(web, **query, limit=3)] == everything[1:]
+    # A run is what was said on its own channel.
+    named = {**query, "workflowNamespace": "agents"}
+    for name in ("workflowUid", "workflowName", "runId"):
+        assert contents(get(web, MESSAGES, **named, **{name: "a"})) == ["needle 0"]
+        assert contents(get(web, MESSAGES, **named, **{name: "a"}, include="general")) == ["needle 0", "needle 1"]
+
+
+def test_all_messages_are_searched_by_the_page_too(web: WebServer, writer: Writer) -> None:
+    writer.say("a needle in a run", timestamp=NOON)
+    writer.say("a needle in the room", channel="general", timestamp=NOON)
+    page = ask(web, "/search", q="needle")[1].decode()
+    assert page.count('class="hit') == 2
+    assert "in the general channel" in page
 
 
 def test_messages_are_filtered_by_time_and_by_several_kinds(web: WebServer, writer: Writer) -> None:
@@ -207,13 +243,9 @@ def test_head_says_what_get_would_without_a_body(web: WebServer, writer: Writer,
 def rss(web: WebServer) -> float:
     """Return the MiB that the web's workers hold."""
     total = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"AGENT_COMMS_PORT={web.port}".encode() in (process / "environ").read_bytes():
-                status = (process / "status").read_text()
-                total += int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
-        except (OSError, StopIteration):
-            continue
+    for pid in (web.pid, *descendants(web.pid)):
+        status = Path(f"/proc/{pid}/status").read_text()
+        total += int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
     return total / 1024
 
 
@@ -240,7 +272,7 @@ def test_an_export_takes_no_more_memory_than_a_page_of_it(web: WebServer, large:
     assert len(lines(web, workflowNamespace="agents", workflowUid="large", limit=100)) == 100
     before = rss(web)
     most = 0.0
-    with closing(HTTPConnection(HOST, web.port, timeout=30)) as connection:
+    with closing(HTTPConnection(HOST, web.port, timeout=120)) as connection:
         connection.request("GET", f"{MESSAGES}?workflowNamespace=agents&workflowUid=large&format=jsonl")
         response = connection.getresponse()
         size = count = 0
@@ -259,7 +291,7 @@ def test_an_export_that_breaks_off_is_seen_to(start_web: StartWeb, own_postgres_
         with Writer(dsn) as writer:
             for _ in range(20):
                 writer.say(*["x" * 200_000] * 20)
-        with closing(HTTPConnection(HOST, web.port, timeout=30)) as connection:
+        with closing(HTTPConnection(HOST, web.port, timeout=120)) as connection:
             connection.request("GET", f"{MESSAGES}?runId=run-1&format=jsonl")
             response = connection.getresponse()
             response.read(100)

@@ -1,12 +1,16 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Composed, Identifier
 
 import sql
 from connectors.embedded import EmbeddedPostgres
-from connectors.migrations import MigrationError, Migrator
+from connectors.migrations import MigrationError, Migrator, NewerError
+from flows.completion import Completion, complete
 
 
 @pytest.fixture
@@ -43,10 +47,13 @@ def test_an_edited_migration_is_an_error(empty: str, tmp_path: Path) -> None:
         edited.migrate(empty)
 
 
-def test_a_database_that_is_newer_than_the_code_is_an_error(empty: str, tmp_path: Path) -> None:
+def test_a_database_that_is_newer_than_the_code_is_told_from_one_that_differs(empty: str, tmp_path: Path) -> None:
     folder(tmp_path, m0001_one="CREATE TABLE one ()", m0002_two="CREATE TABLE two ()").migrate(empty)
     (tmp_path / "0002_two.sql").unlink()
-    with pytest.raises(MigrationError, match="it is newer"):
+    with pytest.raises(NewerError, match="it is newer"):
+        Migrator(tmp_path, sql.SCHEMA).migrate(empty)
+    (tmp_path / "0001_one.sql").write_text("CREATE TABLE another ()")
+    with pytest.raises(MigrationError, match="0001_one was edited"):
         Migrator(tmp_path, sql.SCHEMA).migrate(empty)
 
 
@@ -64,6 +71,34 @@ def test_a_misnamed_file_is_an_error(tmp_path: Path, name: str, words: str) -> N
     (tmp_path / f"{name}.sql").touch()
     with pytest.raises(MigrationError, match=words):
         Migrator(tmp_path, sql.SCHEMA).files()
+
+
+def test_a_client_that_knows_no_infinite_time_reads_every_table(empty: str, tmp_path: Path) -> None:
+    before = Migrator(tmp_path, sql.SCHEMA)
+    for path in sql.MIGRATIONS.glob("*.sql"):
+        if path.name < "0020":
+            shutil.copy(path, tmp_path)
+    before.migrate(empty)
+    # As the versions before wrote it, here and after the migration.
+    completed = """
+        INSERT INTO workflow_comms.runs (
+            workflow_namespace, workflow_uid, workflow_name, named_at, run_id, run_id_at, noted_at
+        )
+        VALUES ('agents', %s, 'nightly', 'infinity', 'r-1', 'infinity', ARRAY[now()])
+    """
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(completed, ["before"])
+        Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(empty)
+        connection.execute(completed, ["beside"])
+        now = datetime.now(UTC)
+        complete(connection, Completion("agents", "after", "nightly", "r-1", "", None, None, now))
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'workflow_comms'").fetchall()
+        for (table,) in tables:
+            for is_binary in (False, True):
+                statement = Composed([SQL("SELECT * FROM workflow_comms."), Identifier(table)])
+                connection.execute(statement, binary=is_binary).fetchall()
+        marks = connection.execute("SELECT DISTINCT named_at > %s, run_id_at > %s FROM workflow_comms.runs", [now, now])
+        assert marks.fetchall() == [(True, True)]
 
 
 def test_nothing_is_pending_once_migrated(postgres_server: EmbeddedPostgres, database: str) -> None:

@@ -91,6 +91,7 @@ def schema_of(document: dict[str, Any], path: str) -> dict[str, Any]:
         ("/api/agents/runs", ""),
         ("/api/agents/runs/{run}", "x"),
         ("/api/agents/dead-letters", ""),
+        ("/api/agents/flows", ""),
     ],
 )
 def test_answers_hold_what_is_described_and_nothing_else(web: WebServer, path: str, asked: str) -> None:

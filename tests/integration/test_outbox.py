@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.connection import NatsOptions
+from connectors.connection import NatsConnection, NatsOptions
 from connectors.outbox import Outbox
 from connectors.puback import NotPermitted, PublishError
-from connectors.spool import Parcel, Spool
+from connectors.publisher import SILENCE
+from connectors.spool import Parcel, Spool, Ticket
 from tests.integration.test_follow import guarded_stream
 from tests.processes import is_stopped
 from tests.servers import NatsServer, StreamHandle, fresh_stream
@@ -46,7 +47,7 @@ def outbox(url: str, folder: Path | None = None, **options: str) -> Iterator[tup
 
 
 def drained(opened: Outbox) -> bool:
-    return opened.drain(time.monotonic() + 30)
+    return opened.drain(time.monotonic() + 120)
 
 
 def test_everything_is_stored_in_the_order_in_which_it_was_given(stream: StreamHandle) -> None:
@@ -122,3 +123,56 @@ def test_what_is_not_acknowledged_is_left_for_the_next(own_nats_server: NatsServ
         with outbox(stream.url, tmp_path / "spool") as (opened, _, _):
             assert drained(opened)
             assert stream.info().state.messages == 49
+
+
+def test_a_server_that_acknowledges_nothing_is_told(
+    own_nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.publisher.SILENT_S", 0.2)
+
+    async def swallow(connection: NatsConnection) -> None:
+        # Somebody takes the messages and stores none, as a stream whose disk is full.
+        await connection.client.subscribe("workflow.>")
+        await connection.client.flush()
+
+    with NatsConnection(NatsOptions((own_nats_server.url,))) as connection:
+        connection.run(swallow(connection))
+        with outbox(own_nats_server.url) as (opened, troubles, _):
+            opened.add(parcel(1))
+            wait_until(lambda: SILENCE in troubles, "word of it")
+
+
+def test_what_cannot_be_sent_keeps_nothing_else_from_it(stream: StreamHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Spool.take
+    failures = [RuntimeError("no")]
+
+    def fail_once(spool: Spool) -> tuple[Ticket, Parcel] | None:
+        if failures:
+            raise failures.pop()
+        return take(spool)
+
+    monkeypatch.setattr(Spool, "take", fail_once)
+    with outbox(stream.url) as (opened, troubles, _):
+        opened.add(parcel(1))
+        assert drained(opened)
+        assert troubles == ["a message that waited can't be sent: RuntimeError: no"]
+
+
+def test_a_message_that_no_stream_takes_is_told_and_has_no_other_sent_again(
+    stream: StreamHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.publisher.NO_STREAM_GRACE_S", 0.1)
+
+    bogus = parcel(0, "bogus.agents.r.r.agent.a.message")
+
+    def send(*parcels: Parcel, stored: int) -> None:
+        with outbox(stream.url, tmp_path / "spool") as (opened, troubles, _):
+            for each in parcels:
+                opened.add(each)
+            wait_until(lambda: f"no stream takes {bogus.subject}" in troubles, "word of it")
+            wait_until(lambda: opened.published == stored, "what a stream takes")
+
+    send(parcel(1), bogus, parcel(2), stored=2)
+    send(parcel(3), stored=1)
+    send(parcel(4), stored=1)
+    assert stream.info().state.messages == 4

@@ -71,9 +71,10 @@ def test_nobody_waits_for_a_nats_that_is_away_and_the_next_publisher_sends(
         for number in range(500):
             publisher.publish(f"message {number}")
         assert not publisher.flush(0.05)
-    assert time.monotonic() - began < 10
+        # Each on its own would have waited for a connection.
+        assert time.monotonic() - began < 60
+        wait_until(lambda: any("Connect call failed" in record.getMessage() for record in caplog.records), "word of it")
     assert (publisher.published, publisher.waiting) == (0, 500)
-    assert any("Connect call failed" in record.getMessage() for record in caplog.records)
     with Publisher(made(stream.url, tmp_path)) as later:
         assert later.flush()
     assert [payload["content"] for payload in messages(stream)] == [f"message {number}" for number in range(500)]

@@ -19,8 +19,9 @@ from typing import IO, Any
 
 import pytest
 
+from tests import forks
 from tests.servers import PostgresServer, fresh_database
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
 
@@ -41,9 +42,7 @@ def source(request: pytest.FixtureRequest, web: WebServer) -> Environ:
 
 
 def read(source: Environ, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, "read", *options], env=environ(source), capture_output=True, text=True, check=False, timeout=60
-    )
+    return forks.run_text([str(COMMAND), "read", *options], env=environ(source))
 
 
 def environ(source: Environ) -> Environ:
@@ -65,6 +64,13 @@ def test_the_newest_are_read_in_reading_order(source: Environ, writer: Writer) -
     assert done.stdout == (
         "2026-05-04 12:02:00 planner message\n    minute 2\n2026-05-04 12:03:00 planner message\n    minute 3\n"
     )
+
+
+def test_what_can_not_be_printed_is_one_line(source: Environ, writer: Writer) -> None:
+    writer.say("hello")
+    words = ["sh", "-c", f"{shlex.quote(str(COMMAND))} read --run run-1 > /dev/full"]
+    done = subprocess.run(words, env=environ(source), capture_output=True)
+    assert (done.returncode, done.stderr) == (1, b"agent-comms: stdout can't be written: No space left on device\n")
 
 
 def test_what_concerns_somebody_is_found_wherever_it_was_said(source: Environ, writer: Writer) -> None:
@@ -115,6 +121,23 @@ def test_a_prompt_gets_whole_messages_and_is_told_what_it_does_not_get(source: E
     assert lines.stderr == f"agent-comms: {left_out} earlier messages left out\n"
 
 
+def test_a_prompt_gets_the_end_of_a_long_output_and_a_note_of_the_rest(source: Environ, writer: Writer) -> None:
+    lines = "\n".join(f"line {number}" for number in range(5_000))
+    asked = {"name": "shell", "input": "npm test", "output": lines, "exit_code": 1}
+    writer.say("npm test", kind="tool_call", attrs={"tool": {"name": "shell", "input": "npm test"}}, timestamp=NOON)
+    writer.say("out", kind="tool_result", attrs={"tool": asked}, timestamp=NOON)
+    whole = read(source, "--run", "run-1").stdout
+    assert whole.count("npm test\n") == 1
+    assert lines in whole.replace("    ", "")
+    # Whether its call is there or not, what was asked is told once.
+    for limit in ("2000", "600"):
+        prompt = read(source, "--run", "run-1", "--max-chars", limit).stdout
+        assert len(prompt) <= int(limit)
+        assert prompt.count("npm test\n") == 1
+        assert "line 4999\n" in prompt
+        assert re.search(r"left out, 4,\d+ of 5,000 lines\)", prompt)
+
+
 def test_more_than_a_page_is_read(source: Environ, writer: Writer) -> None:
     writer.say(*(str(number) for number in range(2_300)), timestamp=NOON)
     assert said(read(source, "--run", "run-1", "--last", "2200", "--format", "jsonl")) == [
@@ -134,7 +157,7 @@ def test_it_says_that_not_all_was_looked_through(database: str) -> None:
 def test_nothing_that_was_said_speaks_to_the_terminal(source: Environ, writer: Writer) -> None:
     writer.say("\x1b]0;owned\x07\x1b[2J\x9b31mred\r\nagain\u202e", agent_id="ev\x1b[31mil\nplanner")
     done = subprocess.run(
-        [COMMAND, "read", "--run", "run-1"], env=environ(source), capture_output=True, check=True, timeout=60
+        [COMMAND, "read", "--run", "run-1"], env=environ(source), capture_output=True, check=True, timeout=PATIENCE_S
     )
     assert all(byte in b"\n" or byte >= 32 for byte in done.stdout)
     head, *rest = done.stdout.decode().splitlines()
@@ -162,12 +185,12 @@ class Following:
         self.lines += (json.loads(line)["content"] for line in stdout)
 
     def hear(self, *contents: str) -> None:
-        wait_until(lambda: self.lines == list(contents), f"{contents}, not {self.lines}", patience=20)
+        wait_until(lambda: self.lines == list(contents), f"{contents}, not {self.lines}")
 
     def interrupt(self) -> int:
         self._process.send_signal(signal.SIGINT)
-        code = self._process.wait(timeout=20)
-        self._reader.join(timeout=20)
+        code = self._process.wait(timeout=PATIENCE_S)
+        self._reader.join(timeout=PATIENCE_S)
         return code
 
     def kill(self) -> None:
@@ -250,7 +273,7 @@ def test_a_wrong_option_is_named(web: WebServer, options: tuple[str, ...], words
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ({"AGENT_COMMS_URL": "http://127.0.0.1:1"}, "http://127.0.0.1:1 can't be reached"),
+        ({"AGENT_COMMS_URL": "http://127.0.0.1:1"}, "http://127.0.0.1:1 can't be reached: Connection refused"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "Postgres can't be reached"),
     ],
 )
@@ -313,7 +336,7 @@ def test_whoever_has_read_enough_may_go(source: Environ, writer: Writer) -> None
     writer.say(*["x" * 1_000] * 500)
     shell = f"{shlex.quote(str(COMMAND))} read --run run-1 --last 500 | head -1"
     done = subprocess.run(
-        ["sh", "-c", shell], env=environ(source), capture_output=True, text=True, check=True, timeout=60
+        ["sh", "-c", shell], env=environ(source), capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stderr == ""
 
@@ -328,7 +351,11 @@ def test_it_loads_no_more_than_it_needs() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_over_the_api_nothing_heavy_is_loaded(web: WebServer, writer: Writer) -> None:
+HEAVY = {"bytewax", "flask", "gevent", "nats", "polars", "rich"}
+
+
+@pytest.mark.parametrize("way", ["api", "postgres"])
+def test_nothing_heavy_is_loaded_to_read(web: WebServer, writer: Writer, way: str) -> None:
     writer.say("hello")
     code = """if True:
         import sys
@@ -339,10 +366,8 @@ def test_over_the_api_nothing_heavy_is_loaded(web: WebServer, writer: Writer) ->
             print("loaded:", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
             raise
     """
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environ({"AGENT_COMMS_URL": web.url}), capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
+    where = {"AGENT_COMMS_URL": web.url} if way == "api" else {"DATABASE_URL": web.database}
+    done = subprocess.run([sys.executable, "-c", code], env=environ(where), capture_output=True, text=True, check=True)
     assert "hello" in done.stdout
     loaded = set(done.stderr.partition("loaded:")[2].split())
-    assert loaded.isdisjoint({"bytewax", "flask", "gevent", "nats", "polars", "psycopg", "rich"})
+    assert loaded.isdisjoint(HEAVY | ({"psycopg"} if way == "api" else {"prometheus_client", "psycopg_pool"}))

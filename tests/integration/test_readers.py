@@ -18,7 +18,7 @@ from tests.nginx import StartNginx
 from tests.readers import Headers, Readers, StartGuarded
 from tests.servers import NatsServer, StreamHandle
 from tests.sockets import SocketClient, handshake
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.watcher import RUN_EVENTS, Watcher
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
@@ -30,7 +30,7 @@ RUNS = f"{API}/runs"
 MESSAGES = f"{API}/messages"
 OPEN = {"static", "health.healthz", "health.readyz", "signin.show", "signin.sign_in", "signin.sign_out"}
 NEEDS = {"writing.say": "speak", "writing.complete": "operate", "health.metrics": "operate"} | dict.fromkeys(
-    ("ops.show", "ops.parts", "ops.letter", "ops.replay"), "operate"
+    ("ops.show", "ops.parts", "ops.letter", "ops.replay", "reading.flow_words"), "operate"
 )
 
 
@@ -48,7 +48,7 @@ def alice(readers: Readers) -> Headers:
 def send(
     web: WebServer, method: str, path: str, body: bytes | str | None = None, **headers: str
 ) -> tuple[HTTPResponse, bytes]:
-    with closing(HTTPConnection(HOST, web.port, timeout=10)) as connection:
+    with closing(HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
         return response, response.read()
@@ -194,37 +194,64 @@ def test_over_tls_the_cookie_is_for_tls_alone(guarded: WebServer, alice: Headers
 
 
 def test_whoever_signs_out_has_no_cookie(guarded: WebServer, alice: Headers) -> None:
-    assert alice
     brought = signed_in(guarded, "token-of-alice")
     response, _ = send(guarded, "POST", "/sign-out", **brought)
     assert (response.status, response.headers["Location"]) == (303, "/sign-in")
     assert all("Max-Age=0" in line for line in response.headers.get_all("Set-Cookie") or [""])
-    assert send(guarded, "GET", "/sign-out", **brought)[0].status == 405
+    assert send(guarded, "GET", "/sign-out", **alice)[0].status == 405
 
 
-@pytest.mark.parametrize(
-    "following",
-    [
-        "https://evil.example",
-        "//evil.example",
-        "/\\evil.example",
-        "\\\\evil.example",
-        "/agents\n/x",
-        "javascript:alert(1)",
-        "/agents/../../x\r\nSet-Cookie: a=b",
-        "agents",
-        "/agentsevil",
-        "/sign-out",
-        "/agents?x=\x7f",
-        "/%61gents",
-        "",
-    ],
+def test_a_copied_cookie_opens_nothing_after_its_sign_out(start_guarded: StartGuarded, alice: Headers) -> None:
+    one, two = start_guarded(), start_guarded()
+    ended, other = signed_in(one, "token-of-alice"), signed_in(one, "token-of-alice")
+    with (
+        Watcher(one.url, headers=ended, runId="run-1") as here,
+        Watcher(two.url, headers=ended, runId="run-1") as there,
+        Watcher(two.url, headers=other, runId="run-1") as stays,
+    ):
+        for watcher in (here, there, stays):
+            watcher.take_comments(1)
+        assert send(one, "POST", "/sign-out", **ended)[0].status == 303
+        assert ask(one, RUNS, headers=ended)[0].status == 401
+        wait_until(lambda: ask(two, RUNS, headers=ended)[0].status == 401)
+        assert [[event.name for event in watcher.rest()] for watcher in (here, there)] == [["signed-out"]] * 2
+        stays.take_comments(1)
+    # One that starts later knows it from its first answer on.
+    three = start_guarded()
+    assert ask(three, RUNS, headers=ended)[0].status == 401
+    for brought in (other, alice):
+        assert [ask(web, RUNS, headers=brought)[0].status for web in (one, two, three)] == [200] * 3
+    assert send(two, "POST", "/sign-out", **ended)[0].status == 303
+    with psycopg.connect(one.database) as connection:
+        noted = connection.execute("SELECT count(*) FROM workflow_comms.audit_log WHERE action = 'signed-out'")
+        assert noted.fetchone() == (1,)
+
+
+ELSEWHERE = (
+    "https://evil.example",
+    "//evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/agents\n/x",
+    "javascript:alert(1)",
+    "/agents/../../x\r\nSet-Cookie: a=b",
+    "agents",
+    "/agentsevil",
+    "/sign-out",
+    "/agents?x=\x7f",
+    "/%61gents",
+    "",
 )
-def test_nobody_is_led_elsewhere(guarded: WebServer, alice: Headers, following: str) -> None:
-    assert alice
-    response, _ = sign_in(guarded, "token-of-alice", following)
-    assert (response.status, response.headers["Location"]) == (303, "/agents")
-    assert ask(guarded, f"/sign-in?next={quote(following)}")[1].count(b'name="next" value="/agents"') == 1
+
+
+@pytest.mark.usefixtures("alice")
+def test_nobody_is_led_elsewhere(guarded: WebServer) -> None:
+    for following in ELSEWHERE:
+        response, _ = sign_in(guarded, "token-of-alice", following)
+        assert (response.status, response.headers["Location"]) == (303, "/agents"), following
+        assert ask(guarded, f"/sign-in?next={quote(following)}")[1].count(b'name="next" value="/agents"') == 1, (
+            following
+        )
 
 
 def test_a_wrong_token_is_told_and_too_many_are_not_looked_at(
@@ -312,12 +339,13 @@ def test_live_connections_end_with_their_reader(
         assert client.hear("before") == ["before"]
         assert silent.ask("ping") == {"op": "pong"}
         (before,) = watcher.take(1)
-        runs.take_comments(1)
+        runs.skip_to_comments(1, without="event:")
         readers.remove("alice")
         (told,) = watcher.rest()
         assert (told.name, told.id) == ("signed-out", before.id)
         assert told.data == {"reason": "The sign-in or the token is good no longer."}
-        assert [event.name for event in runs.rest()] == ["signed-out"]
+        # What was said before may be told of as well, and that it is all.
+        assert [event.name for event in runs.rest() if event.name not in {"message", "caught-up"}] == ["signed-out"]
         for socket_client in (client, silent):
             assert socket_client.take()["op"] == "signed-out"
             assert socket_client.end() == 1008

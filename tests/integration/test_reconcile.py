@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,16 +18,16 @@ import pytest
 
 import sql
 from connectors.loopback import HOST, free_port
-from connectors.objects import Objects
+from connectors.objects import ObjectError, Objects, Trouble
 from flows import backlog
 from flows.backlog import MAX_ATTEMPTS, STATES
 from flows.reconcile import Outcome, Reconciler
 from flows.recovery import Recovery
 from flows.settings import Settings
 from tests.artifacts import LOG, Archive, Stored, completion, live, store
-from tests.bucket import Bucket
+from tests.bucket import KEYS, Bucket
 from tests.sidecar import COMMAND, THREAD, event, said, talk
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.webserver import StartWeb
 
 LINES = "\n".join(talk(2)).encode()
@@ -61,6 +62,23 @@ class Queue:
         """Let the time until the next try be over."""
         self.stored.ask("UPDATE workflow_comms.reconcile_queue SET next_try_at = now() RETURNING 1")
 
+    def due(self) -> bool:
+        """Say whether there is a run to be worked on."""
+        return bool(self.stored.ask("SELECT next_try_at <= now() FROM workflow_comms.reconcile_queue")[0][0])
+
+    def pass_time(self, time: timedelta) -> None:
+        """Have everything that is queued have been so for longer."""
+        self.stored.ask(
+            "UPDATE workflow_comms.reconcile_queue"
+            " SET queued_at = queued_at - %s, next_try_at = next_try_at - %s RETURNING 1",
+            time,
+            time,
+        )
+
+    def postpone(self) -> None:
+        """Let nothing be due for as long as a test takes."""
+        self.stored.ask("UPDATE workflow_comms.reconcile_queue SET next_try_at = now() + interval '1 day' RETURNING 1")
+
     def work(self, root: str = "", **options: Any) -> list[Outcome]:
         outcomes: list[Outcome] = []
         settings = Settings(database_url=self.stored.dsn)
@@ -85,6 +103,16 @@ def test_a_queued_run_is_recovered_and_done(queue: Queue, archive: Archive, stor
     report = stored.ask("SELECT report, finished_at IS NOT NULL FROM workflow_comms.reconcile_queue")[0]
     assert (report[0]["inserted"], report[1]) == (len(WHOLE), True)
     assert queue.work() == []
+
+
+def test_a_run_that_is_told_again_without_its_artifacts_is_recovered(
+    queue: Queue, archive: Archive, stored: Stored
+) -> None:
+    told = completion("run-1", [archive.add("elsewhere", LINES)])
+    queue.add(told)
+    queue.add({"metadata": told["metadata"]})
+    (outcome,) = queue.work()
+    assert (outcome.state, stored.contents("run-1")) == ("done", WHOLE)
 
 
 def test_a_run_that_came_whole_is_done_at_once(queue: Queue, archive: Archive, database: str) -> None:
@@ -155,12 +183,94 @@ def test_tries_are_ever_further_apart() -> None:
     assert max(delays) <= timedelta(hours=6)
 
 
-def test_a_run_without_artifacts_is_done_and_not_complete(queue: Queue) -> None:
+def test_artifacts_that_come_late_are_found(queue: Queue, archive: Archive, stored: Stored) -> None:
     queue.add(completion("run-1"))
     (outcome,) = queue.work()
-    assert outcome.state == "done"
+    assert (outcome.state, outcome.error) == ("queued", "artifacts missing")
+    assert not queue.due()
+    archive.add("run-1", LINES)
+    queue.make_due()
+    assert [each.state for each in queue.work()] == ["done"]
+    assert stored.contents("run-1") == WHOLE
+    assert queue.state("run-1") == ("done", 1, None)
+
+
+def test_a_run_without_artifacts_is_done_and_not_complete_after_a_day(queue: Queue, stored: Stored) -> None:
+    queue.add(completion("run-1"))
+    waits: list[timedelta] = []
+    while (outcome := queue.work()[0]).state == "queued":
+        ((wait,),) = stored.ask("SELECT next_try_at - now() FROM workflow_comms.reconcile_queue")
+        waits.append(wait)
+        queue.pass_time(wait)
+    assert timedelta(seconds=44) < waits[0] < timedelta(minutes=1)
+    assert timedelta(hours=4) < max(waits) < timedelta(hours=6)
+    assert sum(waits, timedelta()) >= timedelta(days=1)
+    # However many there are that never have any, they cost little, and use up no try.
+    assert len(waits) < 25
     assert outcome.report is not None
-    assert (outcome.report.complete, outcome.report.why) == (False, ["no artifacts"])
+    assert (outcome.report.complete, outcome.report.why) == (False, ["artifacts missing"])
+    assert queue.state("run-1") == ("done", 1, None)
+    assert queue.work() == []
+
+
+def test_a_completion_that_is_told_again_has_missing_artifacts_looked_for_at_once(
+    queue: Queue, archive: Archive, stored: Stored
+) -> None:
+    queue.add(completion("run-1"))
+    queue.work()
+    queue.add(completion("run-1"))
+    assert [each.state for each in queue.work()] == ["queued"]
+    queue.pass_time(timedelta(days=2))
+    assert [each.state for each in queue.work()] == ["done"]
+    archive.add("run-1", LINES)
+    queue.add(completion("run-1"))
+    assert [each.state for each in queue.work()] == ["done"]
+    assert stored.contents("run-1") == WHOLE
+    queue.add(completion("run-1"))
+    assert queue.work() == []
+
+
+def test_a_completion_that_is_told_again_queues_what_was_given_up(queue: Queue, archive: Archive) -> None:
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    stored = queue.stored
+    stored.ask("UPDATE workflow_comms.reconcile_queue SET attempts = %s RETURNING 1", MAX_ATTEMPTS - 1)
+    assert [each.state for each in queue.work()] == ["failed"]
+    archive.add("run-1", LINES)
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    assert [each.state for each in queue.work()] == ["done"]
+    assert stored.contents("run-1") == WHOLE
+
+
+def test_what_was_done_without_artifacts_can_be_queued_anew(queue: Queue, archive: Archive, database: str) -> None:
+    for run in ("none-1", "none-2"):
+        queue.add(completion(run))
+    queue.add(completion("whole", [archive.add("whole", LINES)]))
+    queue.pass_time(timedelta(days=2))
+    queue.work()
+    assert queue.states()["done"] == 3
+    archive.add("none-1", LINES)
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert backlog.retry(connection) == 2
+    # Whoever has waited for so long is not waited for again.
+    assert sorted(each.claim.workflow_uid for each in queue.work() if each.state == "done") == ["none-1", "none-2"]
+    assert queue.stored.contents("none-1") == WHOLE
+
+
+def test_runs_that_wait_for_artifacts_are_listed_behind_those_that_were_given_up(
+    queue: Queue, archive: Archive, database: str
+) -> None:
+    queue.add(completion("none"))
+    queue.add(completion("given-up", ["given-up/pod/implementation-events.tgz"]))
+    queue.add(completion("later", ["later/pod/implementation-events.tgz"]))
+    queue.stored.ask(
+        "UPDATE workflow_comms.reconcile_queue SET attempts = %s WHERE workflow_uid = 'given-up' RETURNING 1",
+        MAX_ATTEMPTS - 1,
+    )
+    queue.work()
+    queue.add(completion("new", [archive.add("new", LINES)]))
+    with psycopg.connect(database) as connection:
+        waiting = [(each.workflow_uid, each.attempts) for each in backlog.waiting(connection, 10)]
+    assert waiting == [("later", 1), ("given-up", MAX_ATTEMPTS), ("none", 0)]
 
 
 def test_what_is_damaged_is_not_tried_again(queue: Queue, archive: Archive) -> None:
@@ -178,8 +288,10 @@ def test_one_run_that_can_not_be_had_delays_no_other(queue: Queue, archive: Arch
         queue.add(completion(f"run-{number}", [archive.add(f"run-{number}", LINES)]))
     queue.add(completion("gone", ["gone/gone/implementation-events.tgz"]))
     queue.add(completion("foreign", ["../../etc/implementation-events.tgz"]))
+    queue.add(completion("odd", ["odd/\n\x1b.jsonl"]))
+    queue.add(completion("bare", ["/"]))
     queue.work()
-    assert queue.states() == {"queued": 1, "running": 0, "done": 6, "failed": 0}
+    assert queue.states() == {"queued": 1, "running": 0, "done": 8, "failed": 0}
 
 
 def test_a_run_that_breaks_the_work_is_put_off_alone(
@@ -202,12 +314,36 @@ def test_a_run_that_breaks_the_work_is_put_off_alone(
     assert "run-2 can't be recovered" in caplog.text
 
 
-def test_a_bucket_that_is_away_puts_its_runs_off(queue: Queue, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_away", [True, False])
+def test_a_root_that_can_not_be_listed_costs_no_run_a_try(
+    queue: Queue, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, *, is_away: bool
+) -> None:
     queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{HOST}:1")
-    (outcome,) = queue.work(bucket.root)
-    assert outcome.state == "queued"
-    assert "can't be reached" in (outcome.error or "")
+    if is_away:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{HOST}:1")
+    with pytest.raises(ObjectError) as raised:
+        queue.work(bucket.root if is_away else f"{bucket.root}-of-nobody")
+    assert raised.value.trouble is (Trouble.UNREACHABLE if is_away else Trouble.MISSING)
+    assert queue.state("run-1") == ("queued", 0, None)
+    assert queue.due()
+
+
+def test_a_loop_waits_for_its_root(
+    queue: Queue, archive: Archive, stored: Stored, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    queue.add(completion("run-1", [archive.add("run-1", LINES)]))
+    elsewhere = archive.folder.rename(tmp_path / "not-mounted")
+    work = Reconciler(Settings(database_url=stored.dsn), Objects(str(archive.folder)))
+    loop = threading.Thread(target=work.for_ever, args=(timedelta(seconds=0.05), timedelta(), lambda _: None))
+    loop.start()
+    try:
+        wait_until(lambda: f"artifacts: {archive.folder} is no folder; trying again" in caplog.text, "the warning")
+        assert queue.state("run-1")[1] <= 1
+        elsewhere.rename(archive.folder)
+        wait_until(lambda: queue.state("run-1") == ("done", 1, None), "the run")
+    finally:
+        work.stop()
+        loop.join()
 
 
 def test_a_bucket_is_worked_on_by_the_keys_of_the_payload(queue: Queue, bucket: Bucket, stored: Stored) -> None:
@@ -311,15 +447,15 @@ def test_a_run_that_the_web_was_told_of_is_recovered(
 ) -> None:
     web = start_web(DATABASE_URL=database)
     body = json.dumps({"data": completion("run-1", [archive.add("run-1", LINES)], uid="uid-1")})
-    connection = HTTPConnection(HOST, web.port, timeout=30)
+    connection = HTTPConnection(HOST, web.port, timeout=PATIENCE_S)
     connection.request("POST", "/api/agents/runs/run-1/complete", body, {"Content-Type": "application/json"})
     assert connection.getresponse().status == 202
     connection.close()
-    assert web.metric('agent_comms_reconcile_queue_runs{state="queued"}') == 1
+    wait_until(lambda: web.metric('agent_comms_reconcile_queue_runs{state="queued"}') == 1, "the figure")
     assert [each.state for each in queue.work()] == ["done"]
     assert stored.contents("uid-1") == WHOLE
     assert stored.report("uid-1")["complete"] is True
-    assert web.metric('agent_comms_reconcile_queue_runs{state="done"}') == 1
+    wait_until(lambda: web.metric('agent_comms_reconcile_queue_runs{state="done"}') == 1, "the other figure")
 
 
 @contextmanager
@@ -344,22 +480,43 @@ def test_the_command_works_once_and_says_what_came_of_each(queue: Queue, archive
     queue.add(completion("run-1", [archive.add("run-1", LINES)]))
     queue.add(completion("run-2", ["run-2/run-2/implementation-events.tgz"]))
     with command(str(archive.folder), DATABASE_URL=database) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert f"agents/run-1: done; {len(WHOLE)} of {len(WHOLE)} messages recovered" in out
     assert "agents/run-2: is tried again later: missing: run-2/run-2/implementation-events.tgz is not there" in out
+    queue.postpone()
     with command(str(archive.folder), "--json", DATABASE_URL=database) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, "", "agent-comms: nothing is due\n")
     with command("--show", DATABASE_URL=database) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert out.startswith("1 queued, 0 running, 1 done, 0 failed\nagents/run-2  queued, 1 tries, next at ")
     queue.stored.ask("UPDATE workflow_comms.reconcile_queue SET attempts = %s RETURNING 1", MAX_ATTEMPTS - 1)
     queue.make_due()
     with command(str(archive.folder), DATABASE_URL=database) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4
     assert out.startswith("agents/run-2: given up: missing: ")
+
+
+@pytest.mark.parametrize(
+    ("root", "code", "words"), [("no-folder", 1, "is no folder"), ("s3://nobodys-bucket", 3, "can't be reached")]
+)
+@pytest.mark.parametrize("is_due", [True, False])
+def test_a_root_that_is_not_there_ends_the_command_with_one_line(
+    queue: Queue, database: str, tmp_path: Path, root: str, code: int, words: str, *, is_due: bool
+) -> None:
+    queue.add(completion("run-1", ["run-1/run-1/implementation-events.tgz"]))
+    if not is_due:
+        queue.postpone()
+    place = root if ":" in root else str(tmp_path / root)
+    environ = {**KEYS, "AWS_ENDPOINT_URL_S3": f"http://{HOST}:1", "DATABASE_URL": database}
+    for more in ([], ["--loop"]):
+        with command(place, *more, **environ) as process:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, out, err.count("\n")) == (code, "", 1)
+        assert err.startswith(f"agent-comms: {place} {words}")
+    assert queue.state("run-1") == ("queued", 0, None)
 
 
 def test_the_loop_works_as_runs_come_tells_prometheus_and_ends_in_good_order(
@@ -374,15 +531,15 @@ def test_the_loop_works_as_runs_come_tells_prometheus_and_ends_in_good_order(
         wait_until(lambda: queue.states()["done"] == 2, "the second run")
 
         def metrics() -> str:
-            connection = HTTPConnection(HOST, port, timeout=10)
+            connection = HTTPConnection(HOST, port, timeout=PATIENCE_S)
             connection.request("GET", "/metrics")
             return connection.getresponse().read().decode()
 
         wait_until(lambda: 'agent_comms_reconcile_queue_runs{state="done"} 2.0' in metrics(), "the gauge")
         assert all(f'agent_comms_reconcile_queue_runs{{state="{state}"}}' in metrics() for state in STATES)
-        assert f"agent_comms_recovered_messages_total {2 * len(WHOLE)}" in metrics()
+        wait_until(lambda: f"agent_comms_recovered_messages_total {2 * len(WHOLE)}" in metrics(), "the counter")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert stored.contents("run-2") == WHOLE
 
 

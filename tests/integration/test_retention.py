@@ -20,6 +20,7 @@ from connectors.store import Store
 from flows.redact import Redactor
 from flows.retention import AIM_S, LEAST, Pace, prunable, prune
 from flows.storage import messages, ready
+from tests import forks
 from tests.ingestion import holding
 from tests.waiting import wait_until
 from tests.writers import Writer, store
@@ -39,6 +40,10 @@ AGES = """
 LETTERS = """
     INSERT INTO workflow_comms.dead_letters (subject, payload, reason, detail, dedupe_key, first_seen_at)
     VALUES ('s', '', 'not_json', '', 'old', now() - interval '91 days'), ('s', '', 'not_json', '', 'new', now())
+"""
+DEEDS = """
+    INSERT INTO workflow_comms.audit_log (how, action, at)
+    SELECT 'token', 'said', now() - days * interval '1 day' FROM unnest(ARRAY[0, 91, 399, 401, 500]) AS days
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 CHANNELS = ("run", "general")
@@ -66,7 +71,7 @@ def count(admin: psycopg.Connection) -> int:
 def run(database: str, *words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "web.cli", "prune", *words]
     settings = {**os.environ, "DATABASE_URL": database}
-    return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    return forks.run_text(command, env=settings)
 
 
 def test_what_is_old_goes_in_batches_and_its_runs_say_so(database: str, admin: psycopg.Connection) -> None:
@@ -88,11 +93,32 @@ def test_what_is_old_goes_in_batches_and_its_runs_say_so(database: str, admin: p
 
 def test_the_command_says_what_would_go_and_then_what_went(database: str, admin: psycopg.Connection) -> None:
     fill(admin, old=20, young=5)
-    assert run(database, "--dry-run").stdout == "20 messages and 0 dead letters would go\n"
+    admin.execute(DEEDS)
+    rest = "0 dead letters and {} entries of the audit log"
+    assert run(database, "--dry-run").stdout == f"20 messages, {rest.format(2)} would go\n"
     done = run(database, "--rest", "0")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "20 messages and 0 dead letters deleted\n", "")
-    assert run(database, "--days", "1").stdout == "5 messages and 0 dead letters deleted\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"20 messages, {rest.format(2)} deleted\n", "")
+    assert run(database, "--days", "1").stdout == f"5 messages, {rest.format(0)} deleted\n"
     assert run(database, "--rest", "-1").returncode == 2
+
+
+def test_what_people_did_is_kept_longer_and_goes_in_batches_too(database: str, admin: psycopg.Connection) -> None:
+    admin.execute(
+        "INSERT INTO workflow_comms.audit_log (how, action, at)"
+        " SELECT 'token', 'said', now() - n * interval '1 day' FROM generate_series(1, 700) AS n"
+    )
+    now = datetime.now(UTC)
+    assert prune(database, now - timedelta(days=90)).deeds == 0
+    deeds_before = now - timedelta(days=400)
+    assert prunable(database, now, deeds_before=deeds_before).deeds == 301
+    steps = [0]
+    gone = prune(
+        database, now, batch=100, rest=0, note=lambda so_far: steps.append(so_far.deeds), deeds_before=deeds_before
+    )
+    assert gone.deeds == 301
+    assert max(later - earlier for earlier, later in itertools.pairwise(steps)) <= 100
+    left = admin.execute("SELECT count(*), min(at) > now() - interval '401 days' FROM workflow_comms.audit_log")
+    assert left.fetchone() == (399, True)
 
 
 def test_a_batch_takes_fewer_rows_after_a_long_one_and_more_after_a_short_one() -> None:
@@ -144,7 +170,7 @@ def test_the_next_prune_begins_where_the_last_one_ended(database: str, admin: ps
     admin.execute("UPDATE workflow_comms.agent_messages SET seq = 5, created_at = '2020-01-01' WHERE seq = 701")
     assert prune(database, before).messages == 0
     assert prunable(database, before, from_start=True).messages == 1
-    assert run(database, "--from-start").stdout == "1 messages and 0 dead letters deleted\n"
+    assert run(database, "--from-start").stdout == "1 messages, 0 dead letters and 0 entries of the audit log deleted\n"
 
 
 def test_a_young_message_among_old_ones_is_kept_until_it_is_old(database: str, admin: psycopg.Connection) -> None:
@@ -176,7 +202,7 @@ def test_while_it_waits_for_one_run_the_others_are_written(database: str, admin:
             writer.say("hello", run="uid-new")
             # Nor is a run held that comes later in the order of keys.
             writer.say("hello", run="uid-8")
-        assert pruning.result(30).messages == 300
+        assert pruning.result(300).messages == 300
 
 
 def test_a_letter_that_is_just_being_replayed_is_left_alone(database: str, admin: psycopg.Connection) -> None:
@@ -197,7 +223,7 @@ def test_it_and_a_writer_of_the_same_runs_never_wait_for_each_other_in_a_circle(
             pruning = pool.submit(prune, database, before, batch=4_000, rest=0)
             wait_until(lambda: admin.execute(WAITING).fetchone() == (1,), "the prune to wait for the first run")
             store(ingest, [writer.message("then", run=f"uid-{number}") for number in range(1, 49)])
-        assert pruning.result(30).messages == 400
+        assert pruning.result(300).messages == 400
     assert admin.execute(PRUNED).fetchone() == (369 + 49, 360)
 
 
@@ -209,9 +235,9 @@ def test_two_prunes_and_three_writers_of_the_same_runs_lose_and_double_nothing(
     with ThreadPoolExecutor(5) as pool:
         writing = [pool.submit(write, database, number, done) for number in range(3)]
         pruning = [pool.submit(prune, database, before, batch=200, rest=0) for _ in range(2)]
-        assert sum(each.result(60).messages for each in pruning) == 20_000
+        assert sum(each.result(300).messages for each in pruning) == 20_000
         done.set()
-        written = sum(each.result(60) for each in writing)
+        written = sum(each.result(300) for each in writing)
     in_runs = 18_000 + 90 + written
     assert admin.execute(PRUNED).fetchone() == (in_runs, 18_000)
     assert count(admin) == 100 + written

@@ -1,6 +1,7 @@
 """Each credential is exchanged while messages flow, as gitops/README.md says it is done: nothing is lost or refused."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,23 +9,17 @@ import pytest
 
 from connectors import authority
 from connectors.bootstrap import bootstrap
-from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
+from connectors.connection import NatsConnection, NatsUnavailable
+from connectors.jetstream import JetStreamSource
 from connectors.loopback import HOST
 from connectors.private import write_private
+from connectors.puback import PublishError
 from flows import topology
 from flows.users import AGENTS, JANGAR, SYSTEM, USERS, WEB, User
-from tests.secured import PERSON, Client, Look, Secured, Traffic
-from tests.waiting import wait_until
+from tests.secured import DURABLE, PERSON, STREAM, Client, Look, Secured, Traffic, gets_in
+from tests.waiting import PATIENCE_S, wait_until
 from web.failure import in_words
 from web.link import Link
-
-
-def gets_in(options: NatsOptions) -> bool:
-    try:
-        with Client(options):
-            return True
-    except NatsUnavailable:
-        return False
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
@@ -46,14 +41,24 @@ def test_a_key_is_exchanged_while_messages_flow(user: User, secured: Secured, tm
         assert gets_in(secured.options_of(user, following, tmp_path / "new.nk"))
         traffic.go_on()
         wait_until(lambda: link.start().is_connected, "the pages to be back")
-        link.publish(PERSON, b'{"content": "still here"}', "m-1")
+        # Under one id, so that it is said once however often it is tried.
+        wait_until(lambda: says(link, b'{"content": "still here"}'), "the pages to get through")
         wait_until(lambda: controller.is_connected, "the controller to be back")
         assert controller.run(bootstrap(controller.jetstream(), topology.manifests())) == []
         traffic.assert_whole()
-    link.close()
-    with Look(secured) as look:
-        assert look.subjects()[PERSON] == 1
-        wait_until(lambda: look.left == 0, "everything to be acked")
+        link.close()
+        with Look(secured) as look:
+            assert look.subjects()[PERSON] == 1
+            # While there is somebody to take again what was acked in vain, over the connection that was cut.
+            wait_until(lambda: look.left == 0, "everything to be acked")
+
+
+def says(link: Link, content: bytes) -> bool:
+    try:
+        link.publish(PERSON, content, "m-1")
+    except PublishError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
@@ -114,11 +119,70 @@ def server_reply_tokens(server: Secured) -> int:
         async def reply() -> str:
             js = reader.connection.jetstream()
             puller = await js.pull_subscribe_bind(stream="agent-comms", durable="jangar-agent-comms")
-            [message] = await puller.fetch(1, timeout=10)
+            [message] = await puller.fetch(1, timeout=PATIENCE_S)
             await message.ack_sync()
             return message.reply
 
         return len(reader.run(reply()).split("."))
+
+
+def test_who_comes_while_the_authority_is_none_waits_for_it_says_so_once_and_gets_in(
+    secured: Secured, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = replace(secured.options(WEB), name="late")
+    trusted = secured.ring.ca_file.read_bytes()
+    write_private(secured.ring.ca_file, b"")
+    link = Link(options)
+    tries: list[int] = []
+    source = JetStreamSource(secured.options(JANGAR, patient=True), STREAM, DURABLE)
+    building = threading.Thread(target=lambda: tries.append(len(source.build("read", 0, 1).next_batch())))
+    try:
+        building.start()
+        late = link.start()
+        wait_until(lambda: late.last_error and late._failures > 2, "some tries")
+        assert late.last_error == f"ca_file: {secured.ring.ca_file} holds no certificate in PEM"
+        # Nobody has asked it to stop: it doesn't take the file for an end of its input.
+        assert building.is_alive()
+        write_private(secured.ring.ca_file, trusted)
+        wait_until(lambda: link.is_connected, "the pages to be connected")
+        building.join(60)
+        assert tries == [0]
+    finally:
+        link.close()
+        for partition in source._partitions:
+            partition.close()
+    told = [record for record in caplog.records if getattr(record, "connection", "") == "late"]
+    assert [record.getMessage() for record in told] == [f"nats: {late.last_error}"]
+
+
+def test_who_is_connected_says_once_that_a_file_is_none_and_comes_back_with_what_it_had(
+    secured: Secured, caplog: pytest.LogCaptureFixture
+) -> None:
+    with NatsConnection(secured.options(AGENTS)) as connection:
+        trusted = secured.ring.ca_file.read_bytes()
+        write_private(secured.ring.ca_file, b"no certificate")
+        secured.server.stop()
+        wait_until(lambda: connection._failures > 2, "some tries")
+        secured.server.start()
+        wait_until(lambda: connection.is_connected, "the connection")
+        write_private(secured.ring.ca_file, trusted)
+    told = f"nats: ca_file: {secured.ring.ca_file} holds no certificate in PEM; it goes on with what it had"
+    assert [record.getMessage() for record in caplog.records].count(told) == 1
+
+
+def test_where_the_client_gives_up_while_a_file_is_none_the_connection_is_made_anew_once_it_is_right(
+    secured: Secured, caplog: pytest.LogCaptureFixture
+) -> None:
+    with NatsConnection(secured.options(AGENTS)) as connection:
+        trusted = secured.ring.ca_file.read_bytes()
+        write_private(secured.ring.ca_file, b"no certificate")
+        # As it does by itself where its key is refused.
+        connection.run(connection.client.close())
+        told = f"ca_file: {secured.ring.ca_file} holds no certificate in PEM"
+        wait_until(lambda: connection.last_error == told and connection._failures > 2, "some tries")
+        write_private(secured.ring.ca_file, trusted)
+        wait_until(lambda: connection.is_connected, "the connection")
+    assert [record.getMessage() for record in caplog.records].count(f"nats: {told}") == 1
 
 
 def test_a_command_that_does_not_trust_the_server_says_so_in_one_line(secured: Secured) -> None:

@@ -24,7 +24,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 # Few, so that many are said at the same time, and one that makes Postgres and Python differ if anything does.
 MOMENTS = [NOON + timedelta(microseconds=step) for step in (0, 1, 2, 1_000_000)] + [
     datetime(1970, 1, 1, tzinfo=UTC),
-    datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 ]
 WORDS = [
     "started", " Running\n", "IN PROGRESS", "resumed", "retrying", "succeeded", "Done", "run-finished", "failed",
@@ -153,7 +153,8 @@ completions = st.builds(
     run_id=st.sampled_from([None, "run-a", "run-b"]),
     phase=st.sampled_from(["Succeeded", "Failed", "Error", ""]),
     started_at=st.none() | st.sampled_from(MOMENTS[:4]),
-    finished_at=st.sampled_from(MOMENTS[:4]),
+    finished_at=st.none() | st.sampled_from(MOMENTS[:4]),
+    received_at=st.sampled_from([*MOMENTS[:4], NOON + timedelta(seconds=10)]),
 )
 
 
@@ -187,8 +188,14 @@ def end(phase: str = "Succeeded", at: float = 0, **changes: Any) -> Completion:
         "phase": phase,
         "started_at": NOON - timedelta(hours=1),
         "finished_at": NOON + timedelta(seconds=at),
+        "received_at": NOON + timedelta(seconds=at + 5),
     }
     return Completion(**(fields | changes))
+
+
+def note(at: float, phase: str = "") -> Completion:
+    """A completion that tells no time, when it comes."""
+    return end(phase, started_at=None, finished_at=None, received_at=NOON + timedelta(seconds=at))
 
 
 def status(word: str, at: float) -> Message:
@@ -231,6 +238,27 @@ def status(word: str, at: float) -> Message:
         ([status("started", -60), status("done", -30)], "succeeded", -30),
         ([status("started", -60), status("done", -30), status("resumed", -20)], "running", None),
         ([status("thinking", -60)], "running", None),
+        # A completion that tells no time: the messages' own end stands, else when the first one came.
+        ([note(0)], "unknown", 0),
+        ([note(0), note(60), note(90)], "unknown", 0),
+        ([note(0, "Failed"), note(60)], "failed", 0),
+        ([note(0), note(60, "Failed"), note(90, "Succeeded")], "succeeded", 0),
+        ([status("started", -60), note(0, "Succeeded"), note(60)], "succeeded", 0),
+        ([status("started", -60), status("failed", -50), note(0), note(60)], "failed", -50),
+        ([status("failed", -50), note(0, "Succeeded"), note(60)], "succeeded", -50),
+        ([status("unknown", -50), note(0)], "unknown", -50),
+        # Once a time is told, it counts, and what comes after it changes nothing.
+        ([note(30), end("Failed"), note(60)], "failed", 0),
+        ([status("succeeded", -50), end("Failed"), note(60)], "failed", 0),
+        # A retry ends by the completion after it, and of those by the first one.
+        ([note(0, "Failed"), status("retrying", 60)], "running", None),
+        ([note(0, "Failed"), status("retrying", 60), note(90), note(120)], "unknown", 90),
+        ([end("Failed"), status("retrying", 60), note(90, "Succeeded"), note(120)], "succeeded", 90),
+        ([end("Failed"), status("retrying", 60), status("done", 80), note(90)], "succeeded", 80),
+        ([status("started", -60), status("unknown", -30)], "unknown", -30),
+        ([status("started", -60), status("unknown", -30), status("retrying", -20)], "running", None),
+        ([status("unknown", -30), end()], "succeeded", 0),
+        ([status("unknown", -30), end("")], "unknown", 0),
     ],
 )  # fmt: skip
 def test_the_controllers_word_is_the_last_one_unless_the_run_begins_again(
@@ -246,6 +274,16 @@ def test_the_controllers_word_is_the_last_one_unless_the_run_begins_again(
         query = "SELECT state, finished_at FROM workflow_comms.runs"
         finished_at = None if finished is None else NOON + timedelta(seconds=finished)
         assert runs.connection.execute(query).fetchall() == [(state, finished_at)]
+
+
+def test_of_a_completion_that_is_told_again_and_again_the_first_and_the_last_one_are_kept(runs: Runs) -> None:
+    for order in (range(200), reversed(range(200))):
+        runs.empty()
+        for number in order:
+            runs.complete(note(number))
+        ((noted,),) = runs.connection.execute("SELECT noted_at FROM workflow_comms.runs")
+        assert len(noted) == 50
+        assert (noted[0], noted[-1]) == (NOON, NOON + timedelta(seconds=199))
 
 
 def test_a_run_that_ended_without_a_word_has_a_row_and_a_name(runs: Runs) -> None:

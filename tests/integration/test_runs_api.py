@@ -1,15 +1,21 @@
 """What the API gives of runs and of dead letters."""
 
 import json
+import re
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from flows.completion import Completion, complete
 from tests.asking import ask, get, refused
 from tests.webserver import WebServer
 from tests.writers import Writer
+from web import queries
+from web.queries import Reader
+from web.sight import EVERYTHING, Sight, seeing
 
 RUNS = "/api/agents/runs"
 LETTERS = "/api/agents/dead-letters"
@@ -36,12 +42,121 @@ def test_runs_are_filtered_by_agent_and_by_when_they_were_active(web: WebServer,
     assert names(web, state="running", since="2026-05-04T14:00:00Z") == []
 
 
+def test_a_run_that_goes_on_for_longer_than_the_time_that_is_asked_for_was_under_way_in_it(
+    web: WebServer, writer: Writer
+) -> None:
+    for run, first, last in (("before", 0, 1), ("into", 1, 3), ("within", 3, 4), ("out", 4, 9), ("over", 1, 10)):
+        for hour in (first, last):
+            writer.say("x", run=run, timestamp=NOON + timedelta(hours=hour))
+    writer.say("x", run="after", timestamp=NOON + timedelta(hours=5))
+    asked = {"since": "2026-05-04T14:30:00Z", "until": "2026-05-04T17:00:00Z"}
+    assert names(web, **asked) == ["over", "out", "within", "into"]
+    assert names(web, until="2026-05-04T13:00:00Z") == ["before"]
+    assert names(web, state="stale", until="2026-05-04T13:00:01Z") == ["over", "into", "before"]
+    pages = [get(web, RUNS, **asked, limit=1)]
+    while pages[-1]["next"]:
+        pages.append(get(web, pages[-1]["next"]))
+    assert [run["workflow_uid"] for page in pages for run in page["runs"]] == ["over", "out", "within", "into"]
+
+
+def completed(uid: str, hour: int, phase: str = "Succeeded") -> Completion:
+    end = NOON + timedelta(hours=hour)
+    return Completion("agents", uid, f"{uid}-name", None, phase, end - timedelta(minutes=30), end, end)
+
+
+def test_a_run_that_ended_before_it_said_anything_is_listed_by_its_end(web: WebServer, writer: Writer) -> None:
+    for hour in (0, 2, 4):
+        writer.say("x", run=f"loud-{hour}", timestamp=NOON + timedelta(hours=hour))
+    with psycopg.connect(web.database) as connection:
+        for hour in (1, 3):
+            complete(connection, completed(f"silent-{hour}", hour))
+        complete(connection, completed("failed", 5, "Failed"))
+    everything = ["failed", "loud-4", "silent-3", "loud-2", "silent-1", "loud-0"]
+    assert names(web) == everything
+    assert names(web, workflowNamespace="agents") == everything
+    assert names(web, state="succeeded") == ["silent-3", "silent-1"]
+    assert names(web, q="silent-3-name") == ["silent-3"]
+    assert names(web, since="2026-05-04T14:00:00Z", until="2026-05-04T15:00:00Z") == ["silent-3", "loud-2"]
+    assert names(web, until="2026-05-04T14:30:00Z") == ["loud-2", "silent-1", "loud-0"]
+    pages = [get(web, RUNS, limit=1)]
+    while pages[-1]["next"]:
+        pages.append(get(web, pages[-1]["next"]))
+    assert [run["workflow_uid"] for page in pages for run in page["runs"]] == everything
+    for query in ("", "?state=failed", "?q=failed"):
+        page = ask(web, f"/agents{query}")[1].decode()
+        (row,) = re.findall(r'<li class="run[^>]*data-run="failed".*?</li>', page, re.DOTALL)
+        assert "no message yet" in row
+        assert 'data-timestamp="2026-05-04T17:00:00' in row
+        assert 'data-first="2026-05-04T16:30:00' in row
+    # What it has said counts from then on, though that was earlier.
+    writer.say("x", run="silent-3", timestamp=NOON + timedelta(minutes=30))
+    assert names(web) == ["failed", "loud-4", "loud-2", "silent-1", "silent-3", "loud-0"]
+
+
+@pytest.mark.parametrize("path", [RUNS, LETTERS, "/api/agents/messages?channel=general", "/agents", "/agents/general"])
+def test_a_time_that_ends_before_it_begins_is_refused(web: WebServer, path: str) -> None:
+    asked = f"{path}{'&' if '?' in path else '?'}since=2026-05-04T13:00:00Z&until=2026-05-04T12:59:59Z"
+    response, body = ask(web, asked)
+    assert response.status == 400
+    assert "until is before since: nothing lies between them." in body.decode()
+
+
 def test_text_of_runs_is_found_in_any_case_and_script(web: WebServer, writer: Writer) -> None:
     writer.say("ОШИБКА соединения", run="a")
     writer.say("数据库连接错误", run="b")
     assert names(web, q="ошибка") == ["a"]
     assert names(web, q="连接") == ["b"]
     assert names(web, q="%") == []
+
+
+def test_what_is_rare_among_many_runs_is_found_page_by_page(web: WebServer) -> None:
+    with psycopg.connect(web.database) as connection:
+        connection.execute(
+            "INSERT INTO workflow_comms.runs (workflow_namespace, workflow_uid, workflow_name, agents, last_at)"
+            " SELECT 'agents', 'uid-' || n, CASE WHEN n IN (1, 3500) THEN 'needle' ELSE 'hay' END,"
+            " ARRAY[CASE WHEN n = 4200 THEN 'seldom' ELSE 'planner' END], now() - n * interval '1 minute'"
+            " FROM generate_series(1, 4400) AS n"
+        )
+    for query, found in (({"q": "NEEDLE"}, ["uid-1", "uid-3500"]), ({"agentId": "seldom"}, ["uid-4200"])):
+        pages = [get(web, RUNS, **query)]
+        while pages[-1]["next"]:
+            pages.append(get(web, pages[-1]["next"]))
+        assert [run["workflow_uid"] for page in pages for run in page["runs"]] == found
+        assert len(pages) == 9
+    with psycopg.connect(web.database) as connection:
+        # Of one namespace, and with all that is wanted on the first page.
+        connection.execute("UPDATE workflow_comms.runs SET workflow_namespace = 'b' WHERE workflow_uid = 'uid-3500'")
+    page = get(web, RUNS, q="needle", workflowNamespace="b", limit=1)
+    assert [run["workflow_uid"] for run in page["runs"]] == ["uid-3500"]
+    assert page["next"] is None
+
+
+@pytest.mark.parametrize("sight", [EVERYTHING, Sight(("a",)), Sight(("a", "b"))], ids=["all", "one", "several"])
+@pytest.mark.parametrize("limit", [1, 2, 50])
+def test_of_so_many_runs_that_are_looked_at_those_that_fit_are_listed_and_where_to_go_on(
+    database: str, monkeypatch: pytest.MonkeyPatch, sight: Sight, limit: int
+) -> None:
+    monkeypatch.setattr(queries, "LOOKED_AT", 4)
+    with psycopg.connect(database) as connection:
+        # Several at one moment, and those that fit at the beginning and at the end of what is looked at.
+        connection.execute(
+            "INSERT INTO workflow_comms.runs (workflow_namespace, workflow_uid, workflow_name, agents, last_at)"
+            " SELECT (ARRAY['a', 'b', 'c'])[1 + n % 3], 'uid-' || n, CASE WHEN n % 4 < 2 THEN 'needle' ELSE 'hay' END,"
+            " '{planner}', now() - n / 3 * interval '1 minute' FROM generate_series(0, 40) AS n"
+        )
+    with closing(Reader(database, timedelta(minutes=15))) as reader, seeing(sight):
+        every = reader.runs(limit=100).runs
+        expected = [run.key for run in every if run.workflow_name == "needle"]
+        found: list[tuple[str, str]] = []
+        pages = 1
+        listing = reader.runs(q="needle", limit=limit)
+        while listing.next is not None:
+            found += [run.key for run in listing.runs]
+            assert pages <= len(every)
+            listing, pages = reader.runs(q="needle", limit=limit, before=listing.next), pages + 1
+        found += [run.key for run in listing.runs]
+    assert found == expected
+    assert pages >= len(every) // 4
 
 
 @pytest.mark.parametrize("path", [RUNS, f"{RUNS}/x", LETTERS])
@@ -77,9 +192,21 @@ def test_one_run_says_what_it_comes_to(web: WebServer, writer: Writer) -> None:
     with psycopg.connect(web.database) as connection:
         told = '{"tokens": {"total": {"input_tokens": 700}}}'
         connection.execute("UPDATE workflow_comms.runs SET attrs = %s", [told])
-    assert get(web, f"{RUNS}/run-1")["tokens"] == {"input_tokens": 700}
+    assert get(web, f"{RUNS}/run-1")["tokens"] == {"input_tokens": 700, "output_tokens": 2}
     assert run["reconciliation"] is None
     assert (run["state"], run["messages"], run["pruned"]) == ("succeeded", 8, 0)
+
+
+def test_where_a_run_is_completed_is_told_to_whoever_asks_otherwise(web: WebServer, writer: Writer) -> None:
+    writer.say("a")
+    for name in ("run-1", "nobody", "-"):
+        response, body = answer = ask(web, f"{RUNS}/{name}/complete")
+        problem = refused(answer)
+        assert (problem["status"], response.headers["Allow"]) == (405, "POST")
+        assert "takes POST" in json.loads(body)["error"]
+    # A run may be called so.
+    writer.say("b", run="run-1/complete")
+    assert get(web, f"{RUNS}/run-1%2Fcomplete")["workflow_uid"] == "run-1/complete"
 
 
 def test_one_run_says_what_became_of_its_reconciliation(web: WebServer, writer: Writer) -> None:

@@ -96,7 +96,7 @@ def test_it_goes_on_when_nats_is_back_after_it_gave_up(own_nats_server: NatsServ
         own_nats_server.stop()
         wait_until(lambda: publisher.given_up > 0, "the sample to have given up")
         own_nats_server.start()
-        wait_until(lambda: stream.connection.is_connected, "the connection")
+        stream.wait_until_reached()
         wait_until(lambda: stream.info().state.messages >= 5, "more words")
         contents = [message["content"] for message in said(stream)]
     assert contents[:5] == ["word 0", "word 1", "word 2", "word 0", "word 1"]

@@ -21,6 +21,7 @@ from tests.writers import Writer
 from web.archive import Archive, Excerpt, Quote
 from web.indexer import Indexer, forget, index_next, progress, take_turn
 from web.queries import Place, Reader, Scope
+from web.search import FIRST, LAST, find
 from web.selection import Selection
 from web.terms import matches, terms_of
 
@@ -289,9 +290,9 @@ def test_every_selection_in_any_steps_both_ways_is_what_sifting_one_by_one_gives
     dice = random.Random(seed)
     corpus(dice, writer, index)
     # So that each way through the search is taken with few messages.
-    for name, value in (("NEAR", 2), ("NEAR_PLACES", 5), ("FEW", dice.choice([0, 1_000])), ("WINDOW", 3)):
+    ways = {"NEXT": 1, "NEAR": 2, "NEAR_PLACES": 5, "FEW": dice.choice([0, 1_000]), "WINDOW": 3, "LEAST_GROUP": 1}
+    for name, value in {**ways, "SPARED": 10.0, "MANY": 1}.items():
         monkeypatch.setattr(web.search, name, value)
-    monkeypatch.setattr(web.search, "LEAST_GROUP", 1)
     events = everything(archive)
     assert len({event.seq for event in events}) == len(events) > 50
     for selection in SELECTIONS:
@@ -348,6 +349,22 @@ def test_a_page_ends_before_it_is_too_large(archive: Archive, writer: Writer, in
         excerpt = archive.before(selection, excerpt.edge, 100, 10)
         contents = [event.content for event in excerpt.events] + contents
     assert contents == words
+
+
+def test_a_search_leaves_its_connection_as_it_was(database: str, writer: Writer, index: Index) -> None:
+    writer.say("word")
+    index()
+    selection = Selection(Scope(), terms=("word",))
+    with psycopg.connect(database, autocommit=True) as connection:
+        found = find(connection, selection, (FIRST, LAST), 5, backwards=True, patience=10)
+        assert len(found.hits) == 1
+        assert connection.isolation_level is None
+        with pytest.raises(psycopg.DataError):
+            find(connection, selection, (("no time", 0), LAST), 5, backwards=True, patience=10)
+        assert connection.isolation_level is None
+        connection.close()
+        with pytest.raises(psycopg.OperationalError):
+            find(connection, selection, (FIRST, LAST), 5, backwards=True, patience=10)
 
 
 def test_a_search_says_how_much_it_has_not_seen(

@@ -1,5 +1,6 @@
 """The socket: many exact streams on one connection, what is said over it, and what it refuses."""
 
+import json
 import random
 import socket
 import threading
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.asking import ask, refused
 from tests.ingestion import Ingest
 from tests.servers import PostgresServer, fresh_database
-from tests.sockets import SocketClient, frame, handshake
+from tests.sockets import WS, SocketClient, frame, handshake
 from tests.waiting import wait_until
 from tests.watcher import Watcher
 from tests.webserver import StartWeb, WebServer
@@ -87,6 +89,36 @@ def test_an_unsubscribed_stream_is_silent_and_its_name_is_free(web: WebServer, w
         assert client.hear("unheard") == ["unheard"]
 
 
+def test_what_was_subscribed_is_ended_in_the_same_words(web: WebServer, writer: Writer) -> None:
+    writer.say("known")
+    words = [
+        {"run": "run-1"},
+        {"channel": "general"},
+        {"run": "run-1", "agentId": "executor"},
+        {"run": "run-1", "include": "general", "kind": "message,error"},
+        {"channel": "general", "workflowNamespace": "tenant"},
+        {"workflowName": "run-1", "workflowNamespace": "agents"},
+    ]
+    with SocketClient(web) as client:
+        for number, each in enumerate([*words, *words]):
+            # Where it goes on is no part of what it is.
+            client.send("subscribe", id=f"s{number}", lastEventId=2**62, **each)
+        # Each begins, and says that nobody gave its cursor.
+        begun = {client.take()["subscription"] for _ in range(4 * len(words))}
+        assert begun == {f"s{number}" for number in range(2 * len(words))}
+        for number, each in enumerate(words):
+            answers = [client.ask("unsubscribe", **each), client.take()]
+            both = [f"s{number}", f"s{number + len(words)}"]
+            assert answers == [{"op": "unsubscribed", "subscription": name} for name in both]
+            problem = client.ask("unsubscribe", **each, limit=1)
+            assert problem["op"] == "unsubscribe"
+            assert problem["parameter"] in ("run", "channel")
+        client.ask("subscribe", run="run-2")
+        assert client.ask("unsubscribe", id="1", run="run-1")["parameter"] == "id"
+        assert client.ask("unsubscribe", workflowNamespace="agents")["parameter"] == "run"
+        assert client.ask("unsubscribe", id="1", run="run-2") == {"op": "unsubscribed", "subscription": "1"}
+
+
 def test_a_subscription_resumes_at_its_cursor(web: WebServer, writer: Writer) -> None:
     writer.say("one", "two", "three")
     with SocketClient(web) as client:
@@ -109,14 +141,16 @@ def test_a_cursor_that_nobody_gave_is_told(web: WebServer, writer: Writer, curso
         assert client.hear("after") == ["after"]
 
 
-def test_pings_go_both_ways(start_web: StartWeb, database: str) -> None:
-    web = start_web(DATABASE_URL=database, AGENT_COMMS_HEARTBEAT_SECONDS="1")
+def test_pings_go_both_ways(web: WebServer, start_web: StartWeb, database: str) -> None:
     with SocketClient(web) as client:
         assert client.ask("ping") == {"op": "pong"}
     with closing(handshake(web)) as raw:
         read_head(raw)
         raw.sendall(frame(PING, b"hello"))
         assert read_frame(raw) == (PONG, b"hello")
+    restless = start_web(DATABASE_URL=database, AGENT_COMMS_HEARTBEAT_SECONDS="1")
+    with closing(handshake(restless)) as raw:
+        read_head(raw)
         # A quiet one is asked whether it lives.
         assert read_frame(raw)[0] == PING
         # One that gives no answer is let go.
@@ -154,6 +188,12 @@ def test_pings_go_both_ways(start_web: StartWeb, database: str) -> None:
         ('{"op":"publish","content":"x"}', "publish", "channel"),
         ('{"op":"publish","channel":"general","content":"x","kind":"log"}', "publish", "kind"),
         ('{"op":"publish","channel":"general","content":"x"}', "publish", None),
+        ('{"op":"publish","run":"nobody","content":"x"}', "publish", "run"),
+        ('{"op":"publish","run":"a","runId":"a","content":"x"}', "publish", "run"),
+        ('{"op":"publish","run":" ","content":"x"}', "publish", "run"),
+        ('{"op":"unsubscribe","run":"nobody"}', "unsubscribe", "run"),
+        ('{"op":"unsubscribe","channel":"general"}', "unsubscribe", "channel"),
+        ('{"op":"unsubscribe","who":"x"}', "unsubscribe", "who"),
     ],
 )
 def test_what_cannot_be_done_is_an_object_and_no_end(
@@ -183,14 +223,21 @@ def test_what_is_published_comes_back_through_the_flow(start_web: StartWeb, inge
     web = start_web(DATABASE_URL=ingest.database, NATS_URL=ingest.stream.url)
     with SocketClient(web) as client:
         client.ask("subscribe", channel="general")
-
-        def publish() -> bool:
-            answer = client.ask("publish", channel="general", content="hello", message_id="m-1")
-            return answer == {"op": "published", "message_id": "m-1"}
-
-        wait_until(publish, "the connection to NATS")
-        event = client.take()
+        wait_until(lambda: web.metric('agent_comms_connected{to="nats"}') == 1, "the connection to NATS")
+        client.send("publish", channel="general", content="hello", message_id="m-1")
+        # Either may overtake the other.
+        answer, event = sorted((client.take(), client.take()), key=lambda found: "content" in found)
+        assert answer == {"op": "published", "message_id": "m-1"}
         assert (event["content"], event["agent_id"], event["role"]) == ("hello", "person", "user")
+        with Writer(ingest.database) as writer:
+            writer.say("here", run="uid-1", workflow_name="my-run", run_id="id-1")
+        client.ask("unsubscribe", channel="general")
+        client.ask("subscribe", run="my-run", limit=1)
+        assert client.take()["content"] == "here"
+        for name in ("my-run", "uid-1", "id-1"):
+            client.send("publish", run=name, content=f"to {name}")
+            answer, event = sorted((client.take(), client.take()), key=lambda found: "content" in found)
+            assert (answer["op"], event["content"], event["workflow_uid"]) == ("published", f"to {name}", "uid-1")
 
 
 @pytest.mark.parametrize("origin", ["null", "https://elsewhere.example", "http://127.0.0.1:1"])
@@ -220,8 +267,8 @@ def test_nothing_is_compressed(web: WebServer) -> None:
         (["Sec-WebSocket-Key:"], b"400"),
         (["Sec-WebSocket-Key: short"], b"400"),
         (["Sec-WebSocket-Key: é"], b"400"),
-        (["Upgrade:", "Connection:"], b"400"),
-        (["Upgrade: h2c"], b"400"),
+        (["Upgrade:", "Connection:"], b"426"),
+        (["Upgrade: h2c"], b"426"),
         (["Connection: close"], b"400"),
     ],
 )
@@ -230,6 +277,13 @@ def test_what_is_no_handshake_is_the_clients_mistake(web: WebServer, lines: list
         assert read_head(raw).split()[1] == status
     with SocketClient(web) as client:
         assert client.ask("ping") == {"op": "pong"}
+
+
+def test_whoever_asks_as_for_a_page_is_told_that_it_is_a_socket(web: WebServer) -> None:
+    answer = ask(web, WS)
+    assert refused(answer)["status"] == 426
+    assert answer[0].headers["Upgrade"] == "websocket"
+    assert "this is a WebSocket" in json.loads(answer[1])["error"]
 
 
 @pytest.mark.parametrize(
@@ -369,7 +423,7 @@ def test_sigterm_tells_sockets_to_come_again_and_ends_within_10_s(start_web: Sta
         web.stop()
         assert time.monotonic() - began < 10
         for thread in waiting:
-            thread.join(10)
+            thread.join(60)
     assert ends == [1012] * 20
     assert "Traceback" not in web.log()
 

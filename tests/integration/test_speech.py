@@ -11,19 +11,22 @@ import pytest
 from connectors.loopback import HOST
 from tests.ingestion import Ingest
 from tests.servers import NatsServer, StreamHandle
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.watcher import Watcher, said
 from tests.webserver import StartWeb, WebServer
 from tests.writers import Writer
 
 MESSAGES = "/api/agents/messages"
+MIB = 1024 * 1024
+# Whoever sends a body that is none may have meant what follows to be a part of it.
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 GENERAL = {"channel": "general", "content": "hello, **all**"}
 
 
 def post(
     web: WebServer, body: object, headers: dict[str, str] | None = None, path: str = MESSAGES
 ) -> tuple[HTTPResponse, Any]:
-    with closing(HTTPConnection(HOST, web.port, timeout=20)) as connection:
+    with closing(HTTPConnection(HOST, web.port, timeout=PATIENCE_S)) as connection:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         connection.request("POST", path, data, {"Content-Type": "application/json", **(headers or {})})
         response = connection.getresponse()
@@ -41,14 +44,8 @@ def refused(answer: tuple[HTTPResponse, Any]) -> tuple[int, str | None]:
 def web(start_web: StartWeb, ingest: Ingest) -> WebServer:
     """A web beside a flow, both on one stream and one database."""
     web = start_web(DATABASE_URL=ingest.database, NATS_URL=ingest.stream.url)
-    wait_until(lambda: post(web, b"")[0].status == 400 and is_linked(web))
+    wait_until(lambda: post(web, b"")[0].status == 400 and web.is_linked())
     return web
-
-
-def is_linked(web: WebServer) -> bool:
-    with closing(HTTPConnection(HOST, web.port, timeout=10)) as connection:
-        connection.request("GET", "/readyz")
-        return bool(json.loads(connection.getresponse().read())["checks"]["nats"]["state"] == "ok")
 
 
 @pytest.fixture
@@ -141,6 +138,7 @@ def test_what_is_sent_again_is_said_once(web: WebServer, ingest: Ingest) -> None
         ({"channel": "general", "content": "x", "kind": "tool_call"}, "kind"),
         ({"channel": "general", "content": "x", "message_id": "m" * 300}, "message_id"),
         ({"workflow_uid": "u" * 300, "content": "x"}, "workflow_uid"),
+        ({"channel": "general", "content": "x", "workflow_namespace": "general"}, "workflow_namespace"),
     ],
 )
 def test_what_cannot_be_said_is_refused_with_the_field(web_alone: WebServer, body: object, parameter: str) -> None:
@@ -208,12 +206,13 @@ def test_without_nats_nothing_is_taken_and_the_reason_is_told(web_alone: WebServ
     assert response.status == 503
     assert response.headers["Retry-After"]
     assert "m-7" in problem["error"]
-    assert "not sent" in problem["error"]
+    # Neither an errno nor an address: whoever says something can do nothing with them.
+    assert problem["error"].startswith("The message was not sent: NATS can't be reached at the moment. Send it again")
 
 
 def test_without_a_stream_the_reason_is_told(start_web: StartWeb, database: str, own_nats_server: NatsServer) -> None:
     web = start_web(DATABASE_URL=database, NATS_URL=own_nats_server.url)
-    wait_until(lambda: is_linked(web))
+    wait_until(web.is_linked)
     response, problem = post(web, GENERAL)
     assert response.status == 503
     assert "no stream takes workflow.general.agents.person.message" in problem["error"]
@@ -233,11 +232,11 @@ def test_nats_may_go_and_come(start_web: StartWeb, database: str, own_nats_serve
 
 def test_what_the_flow_would_not_take_is_too_large(start_web: StartWeb, database: str, stream: StreamHandle) -> None:
     web = start_web(DATABASE_URL=database, NATS_URL=stream.url, AGENT_COMMS_MAX_MESSAGE_BYTES="2000")
-    wait_until(lambda: is_linked(web))
+    wait_until(web.is_linked)
     assert post(web, {**GENERAL, "content": "x" * 1_000})[0].status == 202
     assert refused(post(web, {**GENERAL, "content": "x" * 2_000})) == (413, "content")
     web = start_web(DATABASE_URL=database, NATS_URL=stream.url, AGENT_COMMS_MAX_MESSAGE_BYTES="20000000")
-    wait_until(lambda: is_linked(web))
+    wait_until(web.is_linked)
     # More than the server takes.
     assert refused(post(web, {**GENERAL, "content": "x" * 9_000_000})) == (413, "content")
 
@@ -249,8 +248,38 @@ def test_a_body_that_breaks_off_is_the_clients_mistake(web_alone: WebServer) -> 
         b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}",
-        b"Content-Length: 10\r\n\r\n{}",
+        b"Content-Length: 100\r\n\r\n{}",
     ):
-        status, body = web_alone.send(head + rest)
+        status, body = web_alone.send(head + rest + HEALTH)
         assert status == 400, (rest, body)
         assert json.loads(body)["error"]
+
+
+def chunked(size: int, *, ends: bool = True) -> bytes:
+    """A whole payload and white space up to so many bytes, in chunks."""
+    data = json.dumps(GENERAL).encode().ljust(size)
+    pieces = [data[at : at + 1_000_000] for at in range(0, size, 1_000_000)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + (b"0\r\n\r\n" if ends else b"")
+
+
+@pytest.mark.parametrize("path", [MESSAGES, "/api/agents/runs/run-1/complete"])
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        (chunked(9 * MIB - 1), False),
+        (chunked(9 * MIB), True),
+        (chunked(12 * MIB), True),
+        (chunked(30 * MIB, ends=False), True),
+    ],
+    ids=["largest", "too large by a byte", "cut off", "endless"],
+)
+def test_a_body_in_chunks_is_as_large_as_any_other_at_most(
+    web_alone: WebServer, path: str, body: bytes, refused: bool
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    status, problem = web_alone.send(head.encode() + body + HEALTH)
+    if refused:
+        # What comes after it is no request: the connection has ended.
+        assert (status, json.loads(problem)["parameter"]) == (413, "body")
+    else:
+        assert status != 413

@@ -53,9 +53,13 @@ def admin(database: str) -> Iterator["psycopg.Connection[Any]"]:
         yield connection
 
 
-@pytest.fixture
-def store(admin: "psycopg.Connection[Any]", database: str) -> Iterator[Store[str]]:
+@pytest.fixture(params=[0, len(GOOD) + 3], ids=["by COPY", "by a statement each"])
+def store(
+    admin: "psycopg.Connection[Any]", database: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store[str]]:
+    """However rows are sent, it is found out alike whose fault it is."""
     del admin
+    monkeypatch.setattr("connectors.store.FEW", request.param)
     store = Store(Destination(conninfo=database, table=TABLE, row=row, reject=keep, sample="sample"))
     yield store
     store.close()
@@ -148,39 +152,39 @@ def test_what_nobody_can_keep_is_named_as_well(store: Store[str], admin: "psycop
 def test_one_that_runs_into_the_timeout_while_the_sample_is_quick_is_named(
     store: Store[str], admin: "psycopg.Connection[Any]"
 ) -> None:
-    set_timeout(admin, "statement_timeout = '1s'")
-    written = store.store(["a", "sleep 3"])
-    assert whys(written) == [("sleep 3", "57014", True)]
+    set_timeout(admin, "statement_timeout = '2s'")
+    written = store.store(["a", "sleep 9"])
+    assert whys(written) == [("sleep 9", "57014", True)]
     assert stored(admin) == {"a"}
 
 
 def test_a_batch_that_is_too_much_for_the_timeout_is_stored_in_parts(
     store: Store[str], admin: "psycopg.Connection[Any]"
 ) -> None:
-    set_timeout(admin, "statement_timeout = '300ms'")
-    words = [f"sleep 0.10{number}" for number in range(8)]
+    set_timeout(admin, "statement_timeout = '1500ms'")
+    words = [f"sleep 0.50{number}" for number in range(4)]
     written = store.store(words)
-    assert (len(written.new), written.failed) == (8, [])
+    assert (len(written.new), written.failed) == (4, [])
     assert stored(admin) == set(words)
 
 
 def test_no_timeout_of_a_server_that_is_slow_for_all_counts(admin: "psycopg.Connection[Any]", database: str) -> None:
-    set_timeout(admin, "statement_timeout = '300ms'")
+    set_timeout(admin, "statement_timeout = '1500ms'")
     # The sample gets through, but takes its time, too.
-    store = Store(Destination(conninfo=database, table=TABLE, row=row, reject=keep, sample="sleep 0.15"))
-    assert whys(store.store(["sleep 0.6", "a"])) == [("sleep 0.6", "57014", False)]
+    store = Store(Destination(conninfo=database, table=TABLE, row=row, reject=keep, sample="sleep 0.75"))
+    assert whys(store.store(["sleep 3", "a"])) == [("sleep 3", "57014", False)]
     store.close()
     # It doesn't: then nothing is known of anybody.
-    store = Store(Destination(conninfo=database, table=TABLE, row=row, reject=keep, sample="sleep 0.6"))
+    store = Store(Destination(conninfo=database, table=TABLE, row=row, reject=keep, sample="sleep 3"))
     with pytest.raises(errors.QueryCanceled):
-        store.store(["sleep 0.5", "b"])
+        store.store(["sleep 2", "b"])
     store.close()
 
 
 def test_a_wait_for_a_lock_ends_as_such_and_not_as_a_timeout(
     store: Store[str], admin: "psycopg.Connection[Any]"
 ) -> None:
-    set_timeout(admin, "statement_timeout = '400ms'")
+    set_timeout(admin, "statement_timeout = '2s'")
     with admin.transaction():
         admin.execute("LOCK TABLE words IN SHARE MODE")
         with pytest.raises(errors.LockNotAvailable):

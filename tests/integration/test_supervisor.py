@@ -48,7 +48,7 @@ def pids(folder: Path, name: str) -> list[int]:
 
 
 def run_until(supervisor: Supervisor, condition: Callable[[], bool], tries: int = 99) -> None:
-    supervisor.wait_for(condition, "it", tries=tries, timeout=30)
+    supervisor.wait_for(condition, "it", tries=tries, timeout=120)
 
 
 def test_a_program_that_is_killed_is_started_again_and_said_so(

@@ -2,20 +2,24 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from connectors import nkey
+from connectors.connection import NatsUnavailable
 from connectors.embedded import NatsSecurity
 from flows.nats import nats_options
 from flows.settings import Settings
 from flows.topology import ACCOUNTS, GITOPS
 from flows.users import AGENTS, User
 from tests.secured import Client, Look, Ring, Secured
+from tests.waiting import wait_until
 
 TEAM_B = User("team-b", inbox_prefix="_INBOX_team-b")
+MOST = 4
 
 
 def with_team_b(accounts: str) -> str:
@@ -40,7 +44,10 @@ class TwoTenants(Secured):
 
     def _with_both(self, security: NatsSecurity, folder: Path) -> NatsSecurity:
         accounts = folder / "two.conf"
-        accounts.write_text(with_team_b(ACCOUNTS.read_text()))
+        both = with_team_b(ACCOUNTS.read_text())
+        head, tail = both.split("\nteam-b {\n")
+        # As many as are soon reached.
+        accounts.write_text(f"{head}\nteam-b {{\n{tail.replace('4096', str(MOST), 1)}")
         keys = "".join(f"{name}: {nkey.public_key(seed)}\n" for name, seed in self.seeds.items())
         return replace(security, accounts=accounts, keys=security.keys + keys)
 
@@ -59,6 +66,14 @@ def client(server: TwoTenants, user: User) -> Client:
         **user.settings(),
     }
     return Client(nats_options(Settings.from_env(environ), user.name))
+
+
+def is_connected(connected: ExitStack, server: TwoTenants) -> bool:
+    try:
+        connected.enter_context(client(server, TEAM_B))
+    except NatsUnavailable:
+        return False
+    return True
 
 
 def test_each_speaks_in_its_own_namespace_and_the_server_says_which(server: TwoTenants) -> None:
@@ -96,6 +111,17 @@ def test_neither_speaks_or_listens_in_the_others(thief: User, victim: User, serv
     grown = {subject: count - before.get(subject, 0) for subject, count in after.items()}
     assert {subject for subject, count in grown.items() if count} == {run, own}
     assert grown[run] == 1
+
+
+def test_a_tenant_who_takes_all_connections_that_it_may_leaves_the_others_theirs(server: TwoTenants) -> None:
+    with ExitStack() as connected:
+        for _ in range(MOST):
+            # The server may not have noticed yet that others have left.
+            wait_until(lambda: is_connected(connected, server), "a place")
+        with pytest.raises(NatsUnavailable, match="maximum account active connections exceeded"):
+            connected.enter_context(client(server, TEAM_B))
+        for _ in range(2 * MOST):
+            connected.enter_context(client(server, AGENTS))
 
 
 def test_the_ring_of_the_first_tenant_stays_as_it_was(server: TwoTenants) -> None:

@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +19,14 @@ import pytest
 
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.loopback import HOST
+from flows.exposition import LASTING_PORT
+from tests import forks
 from tests.processes import descendants, is_running, is_stopped
-from tests.waiting import wait_until
+from tests.scrape import scrape
+from tests.waiting import PATIENCE_S, wait_until
 
+COMMAND = [sys.executable, "-m", "web.cli", "up"]
+ENVIRON = {**os.environ, "AGENT_COMMS_METRICS_PORT": "0"}
 PROGRAMS = {"nats": "nats-server", "postgres": "pginstall/bin/postgres", "flow": "bytewax.run", "web": "gunicorn"}
 SUBJECT = "workflow.agents.by-hand.uid-1.agent.planner.message"
 
@@ -35,12 +40,12 @@ class Up:
         self.state = state
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "web.cli", "up", "--state", str(state), *options],
+            [*COMMAND, "--state", str(state), *options],
             stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=next(folder for folder in state.parents if folder.is_dir()),
-            env={**os.environ, "AGENT_COMMS_METRICS_PORT": "0", **(foreign or {})},
+            env={**ENVIRON, **(foreign or {})},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -72,7 +77,7 @@ class Up:
 
     def get(self, path: str) -> tuple[int, str]:
         url = urlsplit(self.env["AGENT_COMMS_URL"])
-        with closing(http.client.HTTPConnection(url.netloc, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(url.netloc, timeout=PATIENCE_S)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -90,30 +95,49 @@ class Up:
             connection.run(connection.jetstream().publish(SUBJECT, payload))
 
     def said_by_hand(self) -> list[str]:
-        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
+        """What is stored of it; nothing while Postgres is away."""
+        with suppress(psycopg.OperationalError), psycopg.connect(self.env["DATABASE_URL"]) as connection:
             rows = connection.execute(
                 "SELECT content FROM workflow_comms.agent_messages WHERE workflow_name = 'by-hand' ORDER BY seq"
             ).fetchall()
-        return [row[0] for row in rows]
+            return [row[0] for row in rows]
+        return []
 
-    def pid_of(self, program: str) -> int:
-        """The process that `up` started for a program."""
-        found = [
-            pid
-            for pid, command in descendants(self.process.pid).items()
-            if PROGRAMS[program] in command and is_child(pid, self.process.pid)
-        ]
-        return found[0] if len(found) == 1 else 0
+    def pid_of(self, program: str, but: Collection[int] = ()) -> int:
+        """Wait for the process that `up` has started for a program; those in `but` are others."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = [
+                pid
+                for pid, command in descendants(self.process.pid).items()
+                if pid not in but and PROGRAMS[program] in command and is_child(pid, self.process.pid)
+            ]
+            return len(found) == 1
+
+        wait_until(is_there, f"one process of {program}")
+        return found[0]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(60)
+        code = self.process.wait(120)
         self._reader.join()
         return code
 
 
 def is_child(pid: int, parent: int) -> bool:
-    return f"\nPPid:\t{parent}\n" in Path(f"/proc/{pid}/status").read_text()
+    # It may have ended meanwhile.
+    with suppress(OSError):
+        return f"\nPPid:\t{parent}\n" in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def refused(state: Path, *options: str, foreign: dict[str, str] | None = None) -> tuple[int, str]:
+    """Return the exit code and the words of one that ends before it has started anything."""
+    done = forks.run_text(
+        [*COMMAND, "--state", str(state), *(options or ("--port", "0"))], env={**ENVIRON, **(foreign or {})}
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 @contextmanager
@@ -133,15 +157,27 @@ def up(
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One with the sample, for tests that only look."""
-    with up(tmp_path_factory.mktemp("up") / "st ate", "--port", "0") as running:
-        yield running.wait_until_ready()
+    """One with the sample, for tests that only look; the port of the flow's metrics is another set-up's."""
+    with socket.socket() as taken:
+        # Where somebody has it already, it is taken too.
+        with suppress(OSError):
+            taken.bind((HOST, LASTING_PORT))
+            taken.listen()
+        told = {"AGENT_COMMS_METRICS_PORT": ""}
+        with up(tmp_path_factory.mktemp("up") / "st ate", "--port", "0", foreign=told) as running:
+            yield running.wait_until_ready()
 
 
-@pytest.fixture
-def quiet(tmp_path: Path) -> Iterator[Up]:
-    """One without the sample, for tests that break it."""
-    with up(tmp_path / "state", "--port", "0", "--no-sample") as running:
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One without the sample, for tests that break something of it; how others' servers are reached is in its way."""
+    foreign = {
+        "NATS_URL": "nats://127.0.0.1:1",
+        "NATS_USER": "me",
+        "NATS_PASSWORD": "secret",
+        "PGSSLMODE": "require",
+    }
+    with up(tmp_path_factory.mktemp("up") / "state", "--port", "0", "--no-sample", foreign=foreign) as running:
         yield running.wait_until_ready()
 
 
@@ -151,7 +187,14 @@ def test_the_address_comes_first_and_the_page_answers(sample: Up) -> None:
     assert address == f"{sample.env['AGENT_COMMS_URL']}/agents"
     status, page = sample.get("/agents")
     assert (status, "<h1" in page) == (200, True)
-    assert sample.get("/readyz")[0] == 200
+    wait_until(lambda: is_ready(sample), "it to be ready")
+
+
+def test_the_flow_tells_its_metrics_where_it_says_though_another_set_up_has_the_usual_port(sample: Up) -> None:
+    port = int(sample.wait_for_line(r"Metrics +http://127\.0\.0\.1:\d+/metrics").rpartition(":")[2].split("/")[0])
+    assert port != LASTING_PORT
+    (name,) = [line for line in scrape(port) if line.startswith("agent_comms_flow_target")]
+    assert urlsplit(sample.env["DATABASE_URL"]).path in name
 
 
 def test_the_addresses_are_for_their_owner_alone(sample: Up) -> None:
@@ -174,13 +217,18 @@ def test_nothing_listens_for_other_machines(sample: Up) -> None:
 
 
 def test_the_sample_is_in_its_midst_at_once(sample: Up) -> None:
-    wait_until(lambda: len(sample.runs()) == 3, "two runs that go on, and one that is over")
-    wait_until(lambda: {run["state"] for run in sample.runs()} == {"running", "succeeded"}, "their states")
+    # Two that go on, and one that is over; where this takes long, more of these.
+    wait_until(lambda: len(sample.runs()) >= 3, "three runs")
+    wait_until(lambda: {run["state"] for run in sample.runs()} >= {"running", "succeeded"}, "their states")
     names = {run["workflow_name"].rpartition("-")[0] for run in sample.runs()}
     assert names == {"fix-flaky-checkout", "speed-up-search"}
     assert all(set(run["agents"]) <= {"planner", "executor", "reviewer"} for run in sample.runs())
-    status, body = sample.get("/api/agents/messages?channel=general")
-    assert (status, bool(json.loads(body)["messages"])) == (200, True)
+
+    def is_said_in_the_room() -> bool:
+        status, body = sample.get("/api/agents/messages?channel=general")
+        return status == 200 and bool(json.loads(body)["messages"])
+
+    wait_until(is_said_in_the_room, "a word in the room")
 
 
 def test_the_sample_goes_on(sample: Up) -> None:
@@ -190,63 +238,72 @@ def test_the_sample_goes_on(sample: Up) -> None:
 
 def test_a_message_of_a_bare_client_is_a_row_and_on_the_page(quiet: Up) -> None:
     quiet.publish("Hello, **agents**")
-    wait_until(lambda: quiet.said_by_hand() == ["Hello, **agents**"], "the row")
+    wait_until(lambda: "Hello, **agents**" in quiet.said_by_hand(), "the row")
     status, page = quiet.get("/agents/by-hand")
     assert (status, "Hello, <strong>agents</strong>" in page) == (200, True)
     assert [run["workflow_name"] for run in quiet.runs()] == ["by-hand"]
 
 
 def test_a_second_one_on_the_same_state_is_one_clear_line(quiet: Up) -> None:
-    with up(quiet.state, "--port", "0") as second:
-        assert second.process.wait(60) == 1
-    second._reader.join()
     words = f"{quiet.state} is in use by another `agent-comms up`, process {quiet.process.pid}"
-    assert second.lines == [f"agent-comms: {words}\n"]
-    assert quiet.get("/readyz")[0] == 200
+    assert refused(quiet.state) == (1, f"agent-comms: {words}\n")
+    wait_until(lambda: is_ready(quiet), "the first one to be ready")
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with up(tmp_path / "state", "--port", str(port)) as running:
-            assert running.process.wait(60) == 1
-    running._reader.join()
-    assert running.lines == [f"agent-comms: port {port} is taken; choose another with --port\n"]
+        said = refused(tmp_path / "state", "--port", str(port))
+        of_metrics = refused(tmp_path / "state", foreign={"AGENT_COMMS_METRICS_PORT": str(port)})
+    assert said == (1, f"agent-comms: port {port} is taken; choose another with --port\n")
+    assert of_metrics == (1, f"agent-comms: port {port} is taken; choose another with AGENT_COMMS_METRICS_PORT\n")
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (
+            {"AGENT_COMMS_AUTH": "token"},
+            "AGENT_COMMS_READERS_FILE: it is needed with AGENT_COMMS_AUTH `token`",
+        ),
+        (
+            {"AGENT_COMMS_AUTH": "proxy", "AGENT_COMMS_READERS_FILE": "x"},
+            "AGENT_COMMS_PROXY_ADDRESSES: it is needed with AGENT_COMMS_AUTH `proxy`, and is empty",
+        ),
+        ({"AGENT_COMMS_REDACT_FILE": "/nowhere"}, "AGENT_COMMS_REDACT_FILE: /nowhere: No such file or directory"),
+        (
+            {"AGENT_COMMS_HOSTS": "*"},
+            "AGENT_COMMS_HOSTS: it takes host names such as agents.example.com, without scheme, port and *, but got"
+            " '*'",
+        ),
+    ],
+    ids=["readers", "proxy", "redact", "hosts"],
+)
+def test_a_setting_with_which_a_program_would_end_is_one_clear_line(
+    tmp_path: Path, told: dict[str, str], line: str
+) -> None:
+    assert refused(tmp_path / "state", foreign=told) == (2, f"agent-comms: {line}\n")
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_state_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with up(tmp_path / "file" / "state") as running:
-        assert running.process.wait(60) == 1
-    running._reader.join()
-    assert running.lines == [
-        f"agent-comms: {tmp_path}/file/state: Not a directory; choose another folder with --state\n"
-    ]
-
-
-def test_what_other_servers_are_reached_by_is_forgotten(tmp_path: Path) -> None:
-    foreign = {
-        "NATS_URL": "nats://127.0.0.1:1",
-        "NATS_USER": "me",
-        "NATS_PASSWORD": "secret",
-        "PGSSLMODE": "require",
-    }
-    with up(tmp_path / "state", "--port", "0", "--no-sample", foreign=foreign) as running:
-        running.wait_until_ready().publish("heard")
-        wait_until(lambda: running.said_by_hand() == ["heard"], "the row")
+    words = f"{tmp_path}/file/state: Not a directory; choose another folder with --state"
+    assert refused(tmp_path / "file" / "state") == (1, f"agent-comms: {words}\n")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_that_dies_is_started_again_and_said_so(quiet: Up, program: str) -> None:
-    quiet.publish("before")
-    wait_until(lambda: quiet.said_by_hand() == ["before"], "the first row")
+    quiet.publish(f"before {program}")
+    wait_until(lambda: f"before {program}" in quiet.said_by_hand(), "the first row")
+    said = quiet.said_by_hand()
     before = descendants(quiet.process.pid)
     os.kill(quiet.pid_of(program), signal.SIGKILL)
     quiet.wait_for_line(rf"{program} ended \(SIGKILL\); it is started again now")
-    wait_until(lambda: quiet.pid_of(program) not in (0, *before), "another process")
+    quiet.pid_of(program, but=before)
     wait_until(lambda: is_ready(quiet), "it to be ready again")
-    quiet.publish("after")
-    wait_until(lambda: quiet.said_by_hand() == ["before", "after"], "the second row")
+    quiet.publish(f"after {program}")
+    wait_until(lambda: quiet.said_by_hand() == [*said, f"after {program}"], "the second row")
 
 
 def is_ready(running: Up) -> bool:
@@ -256,70 +313,57 @@ def is_ready(running: Up) -> bool:
         return False
 
 
-def test_it_goes_on_though_nobody_reads_what_it_says(tmp_path: Path) -> None:
+def test_it_ends_everything_it_started(quiet: Up) -> None:
+    started = descendants(quiet.process.pid)
+    assert all(any(words in command for command in started.values()) for words in PROGRAMS.values())
+    assert quiet.end() == 0
+    wait_until(lambda: not any(map(is_running, started)), "what it has started to be gone")
+    assert quiet.lines[-1] == "Ended.\n"
+    assert not (quiet.state / "up.env").exists()
+
+
+def test_it_goes_on_though_nobody_reads_what_it_says(quiet: Up) -> None:
     read, write = os.pipe()
-    with up(tmp_path / "state", "--port", "0", "--no-sample", stdout=write) as running:
+    # It may have ended already; its state will do.
+    quiet.end()
+    with up(quiet.state, "--port", "0", "--no-sample", stdout=write) as running:
         os.close(write)
         with os.fdopen(read) as lines:
             assert any("http://" in line for line in lines)
         before = descendants(running.process.pid)
         os.kill(running.pid_of("web"), signal.SIGKILL)
-        wait_until(lambda: running.pid_of("web") not in (0, *before), "another process")
+        running.pid_of("web", but=before)
         wait_until(lambda: is_ready(running), "it to be ready again")
-        assert running.end() == 0
+        assert running.end(signal.SIGHUP) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_it_ends_everything_it_started(quiet: Up, number: signal.Signals) -> None:
-    started = descendants(quiet.process.pid)
-    assert all(any(words in command for command in started.values()) for words in PROGRAMS.values())
-    assert quiet.end(number) == 0
-    assert not any(map(is_running, started))
-    assert quiet.lines[-1] == "Ended.\n"
-    assert not (quiet.state / "up.env").exists()
+def test_it_ends_what_hangs(sample: Up) -> None:
+    started = descendants(sample.process.pid)
+    hanging = [sample.pid_of(program) for program in ("flow", "web", "postgres")]
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(map(is_stopped, hanging)), "them to hang")
+    assert sample.end(signal.SIGINT) == 0
+    wait_until(lambda: not any(map(is_running, started)), "what was killed to be gone")
 
 
-@pytest.mark.parametrize("program", ["flow", "web", "postgres"])
-def test_it_ends_what_hangs(quiet: Up, program: str) -> None:
-    started = descendants(quiet.process.pid)
-    hanging = quiet.pid_of(program)
-    os.kill(hanging, signal.SIGSTOP)
-    wait_until(lambda: is_stopped(hanging), "it to hang")
-    assert quiet.end() == 0
-    assert not any(map(is_running, started))
-
-
-def test_what_it_started_ends_though_it_is_killed_itself(quiet: Up) -> None:
-    started = descendants(quiet.process.pid)
-    quiet.process.kill()
-    quiet.process.wait()
-    wait_until(lambda: not any(map(is_running, started)), "everything to end")
-
-
-def test_data_and_addresses_survive(tmp_path: Path) -> None:
+def test_after_it_was_killed_nothing_runs_and_the_next_one_goes_on_with_everything(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    with up(state, "--port", "0", "--no-sample") as first:
+    with up(state, "--port", "0") as first:
         first.wait_until_ready().publish("kept")
         wait_until(lambda: first.said_by_hand() == ["kept"], "the row")
-        addresses = first.env
-        # The worst end that it can have.
+        wait_until(lambda: len(first.runs()) >= 4, "the sample's runs, and ours")
+        addresses, uids = first.env, {run["workflow_uid"] for run in first.runs()}
+        started = descendants(first.process.pid)
         first.process.kill()
         first.process.wait()
-    with up(state, "--port", "0", "--no-sample") as second:
+        wait_until(lambda: not any(map(is_running, started)), "everything to end")
+    with up(state, "--port", "0") as second:
         assert second.wait_until_ready().env == addresses
         second.publish("again")
         wait_until(lambda: second.said_by_hand() == ["kept", "again"], "both rows")
-
-
-def test_the_sample_goes_on_with_the_same_runs_after_a_restart(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    with up(state, "--port", "0") as first:
-        first.wait_until_ready()
-        wait_until(lambda: len(first.runs()) == 3, "the runs")
-        uids = {run["workflow_uid"] for run in first.runs()}
-        assert first.end() == 0
-    with up(state, "--port", "0") as second:
-        second.wait_until_ready()
         before = sum(run["messages"] for run in second.runs())
-        wait_until(lambda: sum(run["messages"] for run in second.runs()) > before, "more to be said")
-        assert {run["workflow_uid"] for run in second.runs()} == uids
+        wait_until(lambda: sum(run["messages"] for run in second.runs()) > before, "the sample to go on")
+        # Those that went on go on; where this takes long, another has begun after one that is over.
+        assert uids <= {run["workflow_uid"] for run in second.runs()}
+        assert len({run["workflow_uid"] for run in second.runs()} - uids) <= 1

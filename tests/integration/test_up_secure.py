@@ -20,8 +20,9 @@ from connectors.connection import NatsConnection, NatsOptions, NatsUnavailable
 from flows.nats import nats_options
 from flows.settings import Settings
 from flows.users import AGENTS, SYSTEM, USERS, User
-from tests.integration.test_up import Up, up
-from tests.waiting import wait_until
+from tests import forks
+from tests.integration.test_up import Up, is_ready, refused, up
+from tests.waiting import PATIENCE_S, wait_until
 
 SETTINGS = {field.name.upper() for field in msgspec.structs.fields(Settings)}
 
@@ -40,20 +41,13 @@ def env_of(running: Up, user: User) -> dict[str, str]:
 def command(running: Up, user: User, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run a command as somebody who has a user's credentials and nothing else."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("NATS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "web.cli", *words],
-        env={**clean, **env_of(running, user)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return forks.run_text([sys.executable, "-m", "web.cli", *words], env={**clean, **env_of(running, user)})
 
 
 def say(running: Up, body: dict[str, str]) -> int:
     """Speak as a person does in the pages."""
     url = urlsplit(running.env["AGENT_COMMS_URL"])
-    with closing(http.client.HTTPConnection(url.netloc, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(url.netloc, timeout=PATIENCE_S)) as connection:
         connection.request(
             "POST", "/api/agents/messages", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
@@ -111,6 +105,15 @@ def test_an_agent_speaks_in_its_run_and_in_the_shared_room_of_its_namespace(secu
     assert rows(secure, "in the room") == [("general", "agents", "planner", "namespace")]
 
 
+def test_who_speaks_reads_it_with_the_same_file(secure: Up) -> None:
+    said = command(secure, AGENTS, "publish", "--name", "read-again", "--agent", "planner", "to be read")
+    assert (said.returncode, said.stderr) == (0, "")
+    wait_until(lambda: rows(secure, "to be read"), "the row")
+    read = command(secure, AGENTS, "read", "--run", "read-again", "--format", "jsonl")
+    assert (read.returncode, read.stderr) == (0, "")
+    assert [json.loads(line)["content"] for line in read.stdout.splitlines()] == ["to be read"]
+
+
 def test_a_person_speaks(secure: Up) -> None:
     assert say(secure, {"channel": "general", "content": "a person in the room"}) == 202
     assert say(secure, {"workflow_name": "by-hand-2", "content": "a person in a run"}) == 202
@@ -121,8 +124,7 @@ def test_a_person_speaks(secure: Up) -> None:
 
 def test_the_sample_talks_and_all_is_ready(secure: Up) -> None:
     wait_until(lambda: len(secure.runs()) >= 3, "the runs of the sample")
-    status, body = secure.get("/readyz")
-    assert status == 200, body
+    wait_until(lambda: is_ready(secure), "it to be ready")
 
 
 def test_each_program_reaches_postgres_as_a_role_that_owns_nothing(secure: Up) -> None:
@@ -168,41 +170,33 @@ def test_what_goes_well_is_nothing_to_warn_of(secure: Up) -> None:
         assert "level=warning" not in said, said
 
 
-def test_credentials_and_messages_outlive_a_restart(tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    options = ("--port", "0", "--no-sample", "--secure")
-    with up(state, *options) as first:
-        first.wait_until_ready()
-        assert command(first, AGENTS, "publish", "--name", "by-hand", "before").returncode == 0
-        os.kill(first.pid_of("nats"), signal.SIGKILL)
-        first.wait_for_line(r"nats ended \(SIGKILL\)")
-        assert command(first, AGENTS, "publish", "--name", "by-hand", "between").returncode == 0
-        wait_until(lambda: first.said_by_hand() == ["before", "between"], "the flow to be back")
-        environs = [env_of(first, user) for user in USERS]
-        first.process.kill()
-        first.process.wait()
-    with up(state, *options) as second:
+def test_credentials_and_messages_outlive_a_restart(secure: Up) -> None:
+    said = secure.said_by_hand()
+    assert command(secure, AGENTS, "publish", "--name", "by-hand", "before").returncode == 0
+    os.kill(secure.pid_of("nats"), signal.SIGKILL)
+    secure.wait_for_line(r"nats ended \(SIGKILL\)")
+    assert command(secure, AGENTS, "publish", "--name", "by-hand", "between").returncode == 0
+    wait_until(lambda: secure.said_by_hand() == [*said, "before", "between"], "the flow to be back")
+    environs = [env_of(secure, user) for user in USERS]
+    secure.process.kill()
+    secure.process.wait()
+    with up(secure.state, "--port", "0", "--no-sample", "--secure") as second:
         second.wait_until_ready()
         assert [env_of(second, user) for user in USERS] == environs
         assert command(second, AGENTS, "publish", "--name", "by-hand", "after").returncode == 0
-        wait_until(lambda: second.said_by_hand() == ["before", "between", "after"], "both rows")
+        wait_until(lambda: second.said_by_hand() == [*said, "before", "between", "after"], "all rows")
 
 
 def test_credentials_that_are_none_are_one_clear_line(tmp_path: Path) -> None:
     folder = tmp_path / "state" / "credentials"
     folder.mkdir(parents=True)
     (folder / "web.nk").write_text("overwritten")
-    with up(tmp_path / "state", "--port", "0", "--no-sample", "--secure") as running:
-        assert running.process.wait(60) == 1
-    running._reader.join()
     words = f"{folder}/web.nk: this is no NKey seed; without the file, a new one is made"
-    assert running.lines == [f"agent-comms: {words}\n"]
+    assert refused(tmp_path / "state", "--port", "0", "--secure") == (1, f"agent-comms: {words}\n")
 
 
 def test_credentials_that_cannot_be_written_are_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "credentials").write_text("in the way")
-    with up(tmp_path / "state", "--port", "0", "--no-sample", "--secure") as running:
-        assert running.process.wait(60) == 1
-    running._reader.join()
-    assert running.lines == [f"agent-comms: {tmp_path}/state/credentials: File exists\n"]
+    words = f"{tmp_path}/state/credentials: File exists"
+    assert refused(tmp_path / "state", "--port", "0", "--secure") == (1, f"agent-comms: {words}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.settings import SettingError, Settings
-from web.access import check_access, is_loopback
+from web.access import check_access, host_names, is_loopback
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "/run/agent-comms.sock"])
@@ -26,6 +26,40 @@ def test_without_readers_only_this_machine_is_served() -> None:
         check_access(Settings(agent_comms_host="0.0.0.0"))
     with pytest.raises(SettingError, match=r"'0\.0\.0\.0'"):
         check_access(Settings(), "0.0.0.0")
+
+
+def test_hosts_are_names_and_addresses() -> None:
+    names = host_names(" Agents.Example.com,other_name ,10.0.0.7, [::1],::2,, xn--bcher-kva.example")
+    assert names == {
+        "agents.example.com",
+        "other_name",
+        "10.0.0.7",
+        "::1",
+        "::2",
+        "xn--bcher-kva.example",
+    }
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "http://agents.example.com",
+        "a b",
+        "*",
+        "*.example.com",
+        "agents.example.com:443",
+        "a/b",
+        "a..b",
+        ".a",
+        "-a",
+        "ü",
+    ],
+)
+def test_a_host_by_which_nobody_would_be_let_in_is_refused(word: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        check_access(Settings(agent_comms_hosts=f"good.example,{word}"))
+    assert str(raised.value).startswith("AGENT_COMMS_HOSTS: it takes host names")
+    assert str(raised.value).endswith(f"but got {word!r}")
 
 
 @pytest.mark.parametrize(

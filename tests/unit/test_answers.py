@@ -20,7 +20,7 @@ class Slow:
     def __call__(self) -> int:
         self.asked += 1
         number = self.asked
-        assert self.may_answer.wait(10)
+        assert self.may_answer.wait(60)
         return number
 
 
@@ -46,7 +46,7 @@ def test_who_comes_while_it_is_asked_gets_the_next_answer_together_with_all_othe
     threads += ask_in_threads(shared, question, 50, later)
     question.may_answer.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert first == [1]
     assert later == [2] * 50
 
@@ -57,7 +57,7 @@ def test_different_questions_wait_for_nobody() -> None:
     wait_until(lambda: question.asked == 1)
     assert shared.ask("other", lambda: "at once") == "at once"
     question.may_answer.set()
-    threads[0].join(10)
+    threads[0].join(60)
 
 
 def test_a_failure_is_everybodys_and_is_not_kept() -> None:
@@ -66,7 +66,7 @@ def test_a_failure_is_everybodys_and_is_not_kept() -> None:
     failures: list[object] = []
 
     def fail() -> None:
-        assert let_go.wait(10)
+        assert let_go.wait(60)
         message = "away"
         raise ConnectionError(message)
 
@@ -80,7 +80,7 @@ def test_a_failure_is_everybodys_and_is_not_kept() -> None:
         thread.start()
     let_go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert failures == ["away"] * 10
     assert shared.ask("kind", lambda: "back") == "back"
 
@@ -93,7 +93,7 @@ def test_who_waits_for_a_question_without_an_answer_gives_up(monkeypatch: pytest
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         shared.ask("kind", question)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     question.may_answer.set()
-    threads[0].join(10)
+    threads[0].join(60)
     assert shared.ask("kind", question) == 2

@@ -56,6 +56,11 @@ def test_it_may_do_no_more_than_it_needs(pod: PodSpec, container: Container) -> 
     assert "memory" in container.resources.limits
 
 
+def test_those_who_read_have_a_place_for_their_socket(pod: PodSpec, container: Container) -> None:
+    mounted = {mount.name: mount.mount_path for mount in container.volume_mounts}
+    assert [mounted[volume.name] for volume in pod.volumes] == ["/tmp"]
+
+
 def test_its_command_is_ours_and_so_are_its_variables(container: Container) -> None:
     assert CliRunner().invoke(main, [*container.args, "--help"]).exit_code == 0
     assert {variable.name for variable in container.env} <= SETTINGS | OF_S3

@@ -188,6 +188,8 @@ def test_a_log_is_one_message_a_line() -> None:
         ("implementation-agent-log.tgz", "implementation-agent-log"),
         ("out", "out"),
         (".", "file"),
+        ("ag\udcffent.log", r"ag\xffent-log"),
+        ("half\ud800.jsonl", "half\ufffd"),
     ],
 )
 def test_an_artifact_is_called_the_same_wherever_it_lies(path: str, name: str) -> None:

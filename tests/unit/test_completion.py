@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.completion import Completion, CompletionError, read_completion
+from flows.completion import Completion, CompletionError, check_fields, read_completion
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 METADATA = {"name": "fix-login-x2x", "namespace": "agents", "uid": "0d9a-1"}
@@ -20,11 +20,25 @@ READ = Completion(
     phase="Succeeded",
     started_at=datetime(2026, 11, 24, 10, tzinfo=UTC),
     finished_at=datetime(2026, 11, 24, 11, tzinfo=UTC),
+    received_at=NOW,
 )
 
 
 def read(payload: Any) -> Completion:
     return read_completion(json.dumps(payload).encode(), NOW)
+
+
+@pytest.mark.parametrize("spell", ["workflow_{}", "workflow{}"])
+def test_a_workflow_may_be_named_beside_the_metadata_and_what_is_wrong_as_it_is_written(spell: str) -> None:
+    named = {
+        spell.format(part if "_" in spell else part.capitalize()): value
+        for part, value in (("name", "fix-login-x2x"), ("uid", "0d9a-1"), ("namespace", "agents"))
+    }
+    rest = {key: part for key, part in PAYLOAD.items() if key != "metadata"}
+    assert read({**rest, **named}) == READ
+    for field in named:
+        with pytest.raises(CompletionError, match=f"^{field}: it takes text"):
+            read({**rest, **named, field: 7})
 
 
 @pytest.mark.parametrize(
@@ -58,13 +72,55 @@ def test_what_is_missing_has_a_default() -> None:
     assert (completion.workflow_namespace, completion.workflow_uid) == ("agents", "fix-login")
     assert (completion.phase, completion.started_at, completion.run_id) == ("", None, None)
     # It ended at the latest when it was told.
-    assert completion.finished_at == NOW
+    assert (completion.finished_at, completion.received_at) == (None, NOW)
 
 
-@pytest.mark.parametrize(("given", "kept"), [("soon", NOW), ("2026-11-24T12:00", NOW), (12, NOW),
-    ("2031-01-01T00:00:00Z", NOW), ("2026-11-24T12:05:00Z", NOW + timedelta(minutes=5))])  # fmt: skip
-def test_an_end_that_cannot_be_is_the_time_it_was_told(given: Any, kept: datetime) -> None:
+@pytest.mark.parametrize(("given", "kept"), [("soon", None), ("2026-11-24T12:00", None), (12, None),
+    ("2031-01-01T00:00:00Z", None), ("2026-11-24T12:05:00Z", NOW + timedelta(minutes=5))])  # fmt: skip
+def test_an_end_that_cannot_be_is_none(given: Any, kept: datetime | None) -> None:
     assert read({**PAYLOAD, "status": {**STATUS, "finishedAt": given}}).finished_at == kept
+
+
+@pytest.mark.parametrize("part", [{"status": {"started_at": STATUS["startedAt"], "finished_at": STATUS["finishedAt"]}},
+    {"started_at": STATUS["startedAt"], "finished_at": STATUS["finishedAt"], "status": {"startedAt": ""}}])  # fmt: skip
+def test_times_may_be_spelled_like_the_names(part: dict[str, Any]) -> None:
+    completion = read({"metadata": METADATA, **part})
+    assert (completion.started_at, completion.finished_at) == (READ.started_at, READ.finished_at)
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ({"phase": 5}, "phase: it takes text"),
+        ({"status": {"phase": ["Failed"]}}, "status.phase: it takes text"),
+        ({"finished_at": "x"}, "finished_at: it takes an RFC 3339 time with its zone"),
+        ({"status": {"finishedAt": 12}}, "status.finishedAt: it takes an RFC 3339 time with its zone"),
+        ({"status": {"startedAt": "2026-11-24T12:00"}}, "status.startedAt: it takes an RFC 3339 time with its zone"),
+        ({"startedAt": 0}, "startedAt: it takes an RFC 3339 time with its zone"),
+        ({"stage": 5}, "stage: it takes text"),
+        ({"run_id": {}}, "run_id: it takes text"),
+        ({"agentId": []}, "agentId: it takes text"),
+        ({"artifacts": {}}, "artifacts: it takes an array"),
+        ({"artifacts": [{"key": "a"}, "b"]}, "artifacts[1]: it takes a JSON object"),
+        ({"artifacts": [{"key": 5}]}, "artifacts[0].key: it takes text"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(part: dict[str, Any], line: str) -> None:
+    with pytest.raises(CompletionError) as refused:
+        check_fields({"metadata": METADATA, **part})
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        PAYLOAD,
+        {"status": {"phase": "Omitted", "startedAt": None, "finishedAt": ""}, "artifacts": None, "stage": ""},
+        {"artifacts": [{"name": "main-logs", "key": None, "url": 7}, {}], "run_id": None},
+    ],
+)
+def test_what_is_empty_or_nobodys_business_is_not_refused(part: dict[str, Any]) -> None:
+    check_fields({"metadata": METADATA, **part})
 
 
 @pytest.mark.parametrize("phase", ["Omitted", "", None, 3, {}])
@@ -110,4 +166,5 @@ def test_any_bytes_are_a_completion_or_a_line(payload: bytes) -> None:
         line = str(error)
     assert bool(completion) != bool(line)
     assert "\n" not in line
-    assert completion is None or (completion.workflow_uid and completion.finished_at.tzinfo is UTC)
+    assert completion is None or completion.workflow_uid
+    assert completion is None or completion.finished_at is None or completion.finished_at.tzinfo is UTC

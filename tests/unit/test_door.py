@@ -10,8 +10,10 @@ from flows.settings import Settings
 from tests.readers import Readers
 from tests.waiting import wait_until
 from web.door import Door, Visit
+from web.endings import Endings
 from web.limits import Limit
 from web.person import ANYBODY, Person, make_person
+from web.pool import Pool
 from web.problems import Problem
 
 ALICE = make_person("alice", "token", [(("a",), ("read",))])
@@ -20,16 +22,19 @@ ALICE = make_person("alice", "token", [(("a",), ("read",))])
 @pytest.fixture
 def start_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
     doors = []
+    # Nobody signs in here, and nobody listens there.
+    pool = Pool("host=127.0.0.1 port=1")
 
     def start(**settings: str) -> Door:
         readers = Readers(tmp_path / "readers.toml")
         given = {"agent_comms_auth": "token", "agent_comms_readers_file": readers.path, **settings}
-        doors.append(Door(Settings(**given)))  # type: ignore[arg-type]  # as they are named
+        doors.append(Door(Settings(**given), Endings(pool)))  # type: ignore[arg-type]  # as they are named
         return doors[-1]
 
     yield start
     for door in doors:
         door.close()
+    pool.close()
 
 
 def test_whoever_stays_too_long_is_told_once(start_door: Callable[..., Door]) -> None:
@@ -69,7 +74,7 @@ def test_one_whose_end_fails_keeps_nobody_else(
 
 
 def test_where_nobody_is_asked_nobody_is_looked_after() -> None:
-    door = Door(Settings())
+    door = Door(Settings(), Endings(Pool("")))
     door.watch(Visit(ANYBODY, lambda: ANYBODY), lambda _: None)()
     door.start()
     assert door.roster is None

@@ -25,6 +25,11 @@ from web.failure import in_words, one_line
         (NatsUnavailable("x"), 3),
         (NoAnswer("x"), 3),
         (psycopg.OperationalError("x"), 3),
+        (psycopg.errors.UndefinedTable("x"), 1),
+        (psycopg.errors.ReadOnlySqlTransaction("x"), 1),
+        (psycopg.errors.QueryCanceled("x"), 1),
+        (psycopg.errors.DiskFull("x"), 1),
+        (psycopg.errors.AdminShutdown("x"), 3),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
@@ -34,7 +39,7 @@ def test_what_somebody_can_do_something_about_has_an_exit_code(error: Exception,
     assert failure.exit_code == exit_code
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), psycopg.errors.UndefinedTable("x")])
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), psycopg.errors.SyntaxError("x")])
 def test_a_bug_is_not_put_into_words(error: Exception) -> None:
     assert in_words(error) is None
 

@@ -83,6 +83,11 @@ def test_a_message_that_cannot_be_rendered_is_left_out_of_the_pages_streams(
     assert Chunk([item(2)]).pieces(SSE_WITH_HTML) == []
 
 
+def test_a_page_which_sees_no_comments_is_told_by_an_event_that_its_stream_lives() -> None:
+    assert SSE.beat() == b":\n\n"
+    assert SSE_WITH_HTML.beat() == b":\n\nevent: alive\ndata: {}\n\n"
+
+
 def test_a_control_event_repeats_the_cursor() -> None:
     assert SSE.control("stale", 5, {"stale": True}) == b'event: stale\nid: 5\ndata: {"stale":true}\n\n'
     assert SSE.control("stale", None, {}) == b"event: stale\ndata: {}\n\n"

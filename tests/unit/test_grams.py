@@ -1,12 +1,14 @@
 """Whatever a text holds, its slots hold those of it: or something would not be found."""
 
 import unicodedata
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.events import event
+from web import grams
 from web.grams import (
     LONGEST_WORD,
     MOST_SLOTS,
@@ -114,3 +116,13 @@ def test_what_tools_take_and_give_is_text_too() -> None:
 @given(st.text(max_size=100))
 def test_folding_keeps_every_character_in_its_place(said: str) -> None:
     assert len(fold(said)) == len(said)
+
+
+def test_how_much_is_looked_at_in_one_go_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " ".join(f"word{number} (x={number}), naïve_café" for number in range(300))
+    whole = slots_of_texts([text])
+    for most in (1, 2, 7):
+        breaths: list[None] = []
+        monkeypatch.setattr(grams, "PIECES_A_BREATH", most)
+        assert slots_of_texts([text], partial(breaths.append, None)) == whole
+        assert len(breaths) > 1_000 / most

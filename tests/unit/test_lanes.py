@@ -22,4 +22,5 @@ def test_a_failure_is_marked_where_it_was_first() -> None:
         (9, NOON + timedelta(minutes=1), 1),
     ]
     assert lane.bars.startswith("M4 10v-10.0h1V10z")
+    assert lane.ticks == "M4 0h1v3h-1zM9 0h1v3h-1z"
     assert Lanes(NOON, 60.0, [lane]).last_at == NOON + timedelta(minutes=1)

@@ -17,9 +17,10 @@ def desk(folder: Path, speaker: Speaker = SPEAKER) -> Desk:
     return Desk.of(Settings(agent_comms_spool_dir=folder), speaker)
 
 
-def test_what_one_publisher_keeps_the_next_one_finds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "thread"), [("log:/x", "t"), ("log:/\udcff", "t"), ("log:/\\udcff", "\ud800")])
+def test_what_one_publisher_keeps_the_next_one_finds(tmp_path: Path, path: str, thread: str) -> None:
     first = desk(tmp_path)
-    ledger = Ledger("session", started=True, marks={"log:/x": Mark(Position(1, 2, 3, 4, b"\xff\n"), State(thread="t"))})
+    ledger = Ledger("session", started=True, marks={path: Mark(Position(1, 2, 3, 4, b"\xff\n"), State(thread=thread))})
     ledger.leave("x", 7)
     first.write(ledger)
     first.close()

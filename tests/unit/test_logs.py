@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.hiding import hide, secrets_of
 from flows.logs import AGAIN_S, LineFormatter, Repetition
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,15 @@ def test_no_secret_is_on_a_line(style: str) -> None:
     formatter = LineFormatter("json" if style == "json" else "logfmt", frozenset({"hunter2hunter2"}))
     line = formatter.format(record("connect with %s", "hunter2hunter2", run="hunter2hunter2"))
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [("bogus", True), ("nats://bogus:4222, tls://other", True), ("nats://tok3n@bogus", False), ("tok3n@bogus", False)],
+)
+def test_an_address_is_hidden_where_it_says_who_connects(url: str, kept: bool) -> None:
+    said = hide(f"NATS_URL: {url} is not there", secrets_of({"NATS_URL": url}))
+    assert (url in said, "tok3n" in said) == (kept, False)
 
 
 def test_what_is_said_again_and_again_is_written_once_and_then_counted(monkeypatch: pytest.MonkeyPatch) -> None:

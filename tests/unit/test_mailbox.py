@@ -38,7 +38,7 @@ class Waiting:
         wait_until(lambda: box._express is not None)
 
     def _take(self) -> None:
-        self.mail = self._box.take(10, self._send)
+        self.mail = self._box.take(120, self._send)
 
     def _send(self, chunk: Chunk) -> memoryview | None:
         if self._error:
@@ -47,7 +47,7 @@ class Waiting:
         return None if len(self.sent) < self._most else memoryview(b"rest")
 
     def join(self) -> None:
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 

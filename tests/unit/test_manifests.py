@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import msgspec
@@ -12,11 +13,13 @@ import pytest
 import yaml
 
 from connectors.duration import parse_duration
+from connectors.embedded import GARBAGE
 from flows.settings import Settings
 from flows.topology import GITOPS, stream
 from flows.users import AGENTS, JANGAR, USERS, WEB
 from tests import manifests
 from tests.manifests import applied, containers, documents, environment, kustomizations, pods, title, yaml_files
+from web.access import networks
 
 KUBERNETES = "1.35"
 # By their schemas; the rest are other controllers'.
@@ -151,6 +154,8 @@ class TestPods:
         assert security["runAsUser"] >= 10_000
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
+        # A Service called agent-comms would set AGENT_COMMS_PORT.
+        assert pod["enableServiceLinks"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         for container in containers(pod):
             security = container["securityContext"]
@@ -242,6 +247,12 @@ class TestPods:
         }
 
 
+def is_selected(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions", [])
+    )
+
+
 class TestNetwork:
     def test_services_and_ingresses_lead_to_pods(self) -> None:
         service = BY_TITLE["Service/agent-comms-web"]["spec"]
@@ -272,6 +283,46 @@ class TestNetwork:
         for name in ("agent-comms-metrics", "agent-comms-web"):
             for rule in BY_TITLE[f"NetworkPolicy/{name}"]["spec"]["ingress"]:
                 assert {port["port"] for port in rule["ports"]} <= listening
+
+    def test_what_a_program_connects_to_is_let_out(self) -> None:
+        policies = [each["spec"] for name, each in BY_TITLE.items() if name.startswith("NetworkPolicy/agent-comms")]
+
+        def let_out(labels: dict[str, str], namespace: str, port: int) -> bool:
+            return any(
+                peer.get("namespaceSelector") == {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+                and port in {each["port"] for each in rule["ports"]}
+                for policy in policies
+                if is_selected(policy["podSelector"], labels)
+                for rule in policy.get("egress", [])
+                for peer in rule["to"]
+            )
+
+        for name, pod, labels in OURS:
+            assert let_out(labels, "kube-system", 53), name
+            for container in containers(pod):
+                told = environment(container)
+                if "DATABASE_URL" in told:
+                    assert let_out(labels, "postgres", 5432), name
+                for variable in ("NATS_URL", "AWS_ENDPOINT_URL_S3"):
+                    if variable in told:
+                        url = urlsplit(told[variable])
+                        namespace = str(url.hostname).split(".")[1]
+                        assert let_out(labels, namespace, url.port or 0), (name, variable)
+        for name in ("ingest", "web"):
+            assert let_out(
+                {"app.kubernetes.io/name": f"agent-comms-{name}", "app.kubernetes.io/part-of": "agent-comms"},
+                "monitoring",
+                4318,
+            )
+
+    def test_the_web_is_told_by_the_ingress_who_came(self) -> None:
+        web = BY_TITLE["Deployment/agent-comms-web"]["spec"]["template"]["spec"]["containers"][0]
+        assert networks(environment(web)["AGENT_COMMS_PROXY_ADDRESSES"])
+
+    def test_agents_of_argo_are_under_the_policy_of_agents(self) -> None:
+        policy = BY_TITLE["NetworkPolicy/agent-run"]["spec"]
+        labels = BY_TITLE["WorkflowTemplate/agent-run"]["spec"]["podMetadata"]["labels"]
+        assert is_selected(policy["podSelector"], labels)
 
     def test_the_servers_monitoring_port_is_for_nobody(self) -> None:
         policy = BY_TITLE["NetworkPolicy/nats"]["spec"]
@@ -381,6 +432,12 @@ class TestNack:
         size = values["config"]["jetstream"]["fileStore"]["pvc"]["size"]
         assert int(size.removesuffix("Gi")) * 2**30 >= 2 * (stream().config().max_bytes or 0)
         assert values["config"]["cluster"]["replicas"] == stream().config().num_replicas
+
+    def test_garbage_is_collected_as_measured_here_and_bounded_by_the_memory_limit(self) -> None:
+        [values] = documents(GITOPS / "nats" / "helm" / "nats.yaml")
+        environment, limit = values["container"]["env"], values["container"]["resources"]["limits"]["memory"]
+        assert environment["GOGC"] == GARBAGE
+        assert int(environment["GOMEMLIMIT"].removesuffix("MiB")) < int(limit.removesuffix("Gi")) * 1024
 
 
 def test_argos_executor_may_tell_how_it_went_and_no_more() -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,26 @@ def test_a_filter_that_the_manifest_lacks_is_a_difference() -> None:
     manifest = topology.consumer()
     [difference] = compare(manifest, manifest.config().evolve(filter_subject="workflow.a.>"))
     assert (difference.field, difference.manifest, difference.server) == ("filterSubject", "unset", "workflow.a.>")
+
+
+AT_ONCE = """
+import sys, threading
+from flows import topology
+sys.setswitchinterval(1e-6)
+begin = threading.Barrier(8)
+def read():
+    begin.wait()
+    topology.stream()
+    topology.consumer()
+threads = [threading.Thread(target=read) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_of_a_fresh_process_read_them_at_once() -> None:
+    # Where a type is looked at by two threads for the first time, about every third process crashes.
+    processes = [subprocess.Popen([sys.executable, "-c", AT_ONCE]) for _ in range(5)]
+    assert [process.wait(60) for process in processes] == [0] * 5

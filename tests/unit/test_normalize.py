@@ -88,6 +88,28 @@ def test_a_tool_is_kept_in_attrs(spelling: str) -> None:
     assert row(CANONICAL | {spelling: tool}).attrs["tool"] == tool
 
 
+@pytest.mark.parametrize("spelling", ["tool", "tool_call", "toolCall"])
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"exitCode": 3, "durationMs": 1500}, {"exit_code": 3, "duration_ms": 1500}),
+        ({"exitCode": 3, "exit_code": None}, {"exit_code": 3}),
+        # Whoever says both means something by the other.
+        ({"exitCode": 3, "exit_code": 0}, {"exit_code": 0, "exitCode": 3}),
+        ({"durationMs": 1500, "input": {"exitCode": 3}}, {"duration_ms": 1500, "input": {"exitCode": 3}}),
+    ],
+)
+def test_the_fields_of_a_tool_are_known_in_every_spelling(
+    spelling: str, said: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    payload = {"timestamp": CANONICAL["timestamp"], "tool": {"name": "sh", "output": "boom", **kept}}
+    spelled = {"timestamp": CANONICAL["timestamp"], spelling: {"name": "sh", "output": "boom", **said}}
+    subject = "workflow.agents.fix-login.uid-1.agent.planner.tool_result"
+    canonical, other = row(payload, subject), row(spelled, subject)
+    assert other.attrs["tool"] == {"name": "sh", "output": "boom", **kept}
+    assert (other.content, other.dedupe_key) == (canonical.content, canonical.dedupe_key)
+
+
 def test_asides_land_in_attrs() -> None:
     asides = {"repository": "a/b", "issueNumber": 119, "branch": "main", "exit_code": 0}
     assert asides.items() <= row(CANONICAL | asides).attrs.items()
@@ -290,6 +312,25 @@ def test_nul_and_lone_surrogates_become_one_replacement_each() -> None:
 
 def test_invalid_utf_8_is_replaced_not_refused() -> None:
     assert row(b'{"content": "caf\xe9"}').content == "caf�"
+
+
+def test_ids_that_differ_only_in_what_cannot_be_stored_are_two_messages() -> None:
+    ids = (b"m\\u0000", b"m\\ud800", b"m\\udfff", b"m\xe8", b"m\xe9", "m\ufffd".encode(), b"m\\ufffd")
+    rows = [row(b'{"content": "x", "message_id": "%b"}' % each) for each in ids]
+    # Only the last two say the same.
+    assert len({each.dedupe_key for each in rows}) == len(ids) - 1
+    assert rows[-1].dedupe_key == rows[-2].dedupe_key
+    assert rows[-1].attrs["message_id"] == "m\ufffd"
+    assert all(each.attrs["message_id"].startswith("m\ufffd~") for each in rows[:-2])
+
+
+def test_an_id_that_cannot_be_stored_is_the_same_each_time_in_any_spelling() -> None:
+    spelled = (
+        b'{"content": "x", "message_id": "m\\u0000"}',
+        b'{"messageId": "m\\u0000", "text": "x"}',
+        b'{"data": {"id": "m\\u0000", "content": "x"}}',
+    )
+    assert len({row(payload).dedupe_key for payload in spelled}) == 1
 
 
 def test_a_pair_of_surrogates_is_one_character() -> None:

@@ -10,6 +10,9 @@ from web.wire import text_frame
 def test_each_operation_is_read() -> None:
     assert read('{"op":"ping"}') == Ping()
     assert read('{"op":"unsubscribe","id":"a"}') == Unsubscribe("a")
+    assert read('{"op":"publish","run":"r","content":"é"}') == Publish(
+        '{"content":"é","run_id":"r"}'.encode(), by_run=True
+    )
     assert read('{"op":"publish","content":"é","id":"m"}') == Publish('{"content":"é","id":"m"}'.encode())
     asked = read('{"op":"subscribe","run":"r","workflowNamespace":"n","kind":"error, status","lastEventId":7}')
     assert isinstance(asked, Subscribe)

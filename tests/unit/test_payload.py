@@ -134,9 +134,10 @@ def test_a_line_of_another_workflow_is_not_mixed_with_the_speakers() -> None:
         (b'{"content":"x","role":"boss"}', "role: it takes assistant, system, tool, user, but got 'boss'"),
         (b'{"content":"x","channel":"news"}', "channel: it takes run or general, but got 'news'"),
         (b'{"content":"x","agent_id":"person"}', "agent_id: person is kept"),
+        (b'{"content":"x","workflow_namespace":"general"}', "workflow_namespace: general is the shared room's name"),
         (b'{"content":"x","kind":"' + b"k" * 300 + b'"}', "kind: it takes 256 characters at most"),
     ],
-    ids=["not JSON", "array", "nothing", "blank", "role", "channel", "person", "long"],
+    ids=["not JSON", "array", "nothing", "blank", "role", "channel", "person", "general", "long"],
 )
 def test_what_nobody_could_read_is_refused_in_one_line(line: bytes, reason: str) -> None:
     with pytest.raises(PayloadError, match=re.escape(reason)) as raised:

@@ -66,6 +66,20 @@ class Resources(Strict, frozen=True):
     limits: dict[str, str]
 
 
+class Mount(Strict, frozen=True):
+    name: str
+    mount_path: str
+
+
+class Space(Strict, frozen=True):
+    size_limit: str
+
+
+class Volume(Strict, frozen=True):
+    name: str
+    empty_dir: Space
+
+
 class Container(Strict, frozen=True):
     name: str
     image: str
@@ -73,14 +87,17 @@ class Container(Strict, frozen=True):
     env: list[Variable]
     resources: Resources
     security_context: Security
+    volume_mounts: list[Mount] = []
 
 
 class PodSpec(Strict, frozen=True):
     restart_policy: Literal["Never", "OnFailure"]
     automount_service_account_token: bool
+    enable_service_links: Literal[False]
     termination_grace_period_seconds: int
     security_context: PodSecurity
     containers: list[Container]
+    volumes: list[Volume] = []
 
 
 class Pod(Strict, frozen=True):

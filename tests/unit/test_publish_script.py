@@ -19,6 +19,7 @@ from flows.normalize import normalize
 from flows.payload import schema
 from flows.subject import parse
 from flows.topology import GITOPS
+from tests.waiting import PATIENCE_S
 
 SCRIPT = GITOPS / "runtime" / "publish.sh"
 STAND_IN = """#!/bin/sh
@@ -62,7 +63,7 @@ class Script:
             env={"PATH": path, "WORKFLOW_NAME": "run-1", "LANG": "C.UTF-8", **environ},
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     def send(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Sent:
@@ -169,6 +170,7 @@ def test_credentials_are_named_and_never_shown(script: Script, tmp_path: Path) -
     ("arguments", "environ", "words"),
     [
         (["x"], {"WORKFLOW_NAME": ""}, "WORKFLOW_UID or WORKFLOW_NAME"),
+        (["x"], {"WORKFLOW_NAMESPACE": "general"}, "WORKFLOW_NAMESPACE: general is the shared room's name"),
         (["x", "y"], {}, "it takes one TEXT"),
         (["--colour", "x"], {}, "--colour: there is no such option"),
         (["--kind"], {}, "--kind: it takes a value"),

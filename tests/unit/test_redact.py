@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.dead_letter import DeadLetter
+from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.message import Message
-from flows.normalize import normalize
-from flows.patterns import PATTERNS, PatternError, load_patterns
+from flows.normalize import dead_letter, normalize
+from flows.patterns import HIDDEN_KEY, PATTERNS, PatternError, load_patterns
 from flows.redact import TOGETHER_BYTES, Redactor
 from tests.unit.deliveries import LIMIT, delivered
 
@@ -48,6 +49,21 @@ CREDENTIALS = {
     "mysql --password=" + "sup3rS3cret": "option",
     '{"db_password": "' + 'sup3rS3cret"}': "named",
     "export TOKEN=" + "sup3rS3cret": "environment-secret",
+    "POSTGRES_PASSWORD: " + "sup3rS3cret": "named",
+    "password: " + "sup3rS3cret": "named",
+    "host=db password=" + "sup3rS3cret": "named",
+    "GET /v1?page=2&access_token=" + "sup3rS3cret": "named",
+    "curl -sS -u admin:" + "sup3rS3cret https://registry.internal/v2/": "option",
+    "curl -X POST --user 'admin:" + "plain words are no excuse'": "option",
+    "agc_" + "a1B-_2c" * 6 + "x": "agent-comms-token",
+    "Cookie: theme=dark; sid=" + "s3cretS3cret; plain": "cookie",
+    'set-cookie: sid="' + 's3cretS3cret"; Path=/; HttpOnly': "cookie",
+    'config is {\\"password\\": \\"' + 'hunter2hunter2\\"}': "named",
+    '"{\\\\\\"api.token\\\\\\":\\\\\\"' + 'hunter2hunter2\\\\\\"}"': "named",
+    "token=" + "sup3rS3cret": "named",
+    "csrf_token='" + "sup3rS3cret'": "named",
+    "https://example.com/hook?token=" + "abcdefgh": "named",
+    "GET /v1?page=2&auth.token=" + "abc%2Fdefgh&x=1": "named",
     "AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY": "environment-secret",
 }
 
@@ -56,6 +72,10 @@ def redacted(payload: dict[str, Any], **more: Any) -> Message:
     message = normalize(delivered({"message_id": "m", **payload}), LIMIT)
     assert isinstance(message, Message)
     return Redactor(**more).message(message)
+
+
+def letter_of(payload: bytes) -> DeadLetter:
+    return dead_letter(delivered(payload), UnfitError(Reason.NOT_JSON, "It is no JSON."))
 
 
 @pytest.mark.parametrize(("credential", "kind"), CREDENTIALS.items(), ids=CREDENTIALS.values())
@@ -147,6 +167,15 @@ def test_other_names_keep_their_values(attrs: dict[str, Any]) -> None:
         "SUBSCRIBERS SANDBOX SOLID",
         "bearer of bad news, Bearer authentication",
         "Basic authentication; authorization: none",
+        "password: config.db1.password, password=os.environ['DB1'], api_key=get_key1(), access_token: string;",
+        "password: must have 8 characters and 1 digit",
+        "docker run -u 1000:1000 img; curl -u $USER:$PASS https://example.com; curl --unix-socket a:b",
+        "-----BEGIN RSA PRIVATE KEY----- is how a key begins, and its end looks alike",
+        "\x1b[31mred\x1b[0m and \x1b[1mbold\x1b[0m",
+        "token=None, token=token, max_tokens=4096, token=get_token1(x), token=self.token2_old, token=auth_token_v2",
+        "f(token=12345678) token=changeme token=$TOKEN ?token=YOUR_TOKEN&n=1 ?token=<your-token> &token={token}",
+        "Cookie: made of oats; the cookie: dict[str, str] = {}; Set-Cookie: is a header, agc_ a prefix",
+        r"{\"token\": \"string\", \"password\": \"changeme\"}",
         '"token": "string", "password": "changeme", --password is asked for, --token TOKEN',
     ],
 )
@@ -176,6 +205,18 @@ def test_a_batch_is_redacted_as_each_of_its_messages_searched_for_everything(
     redactor = Redactor()
     searched = [msgspec.structs.replace(message, origin=None) for message in redactor.messages(messages)]
     assert searched == redactor.messages(without_bytes)
+
+
+@pytest.mark.parametrize("secret", CREDENTIALS)
+def test_a_value_is_searched_for_whatever_is_in_it_and_stops_between_its_parts(secret: str) -> None:
+    breaths: list[int] = []
+    parts = [{"name": f"part-{number}"} for number in range(1_000)]
+    value = {"parts": parts, "said": [f"\x1b[31m{secret[:5]}\x1b[0m{secret[5:]}", f"it is {secret}"], "passWord": "x"}
+    kept = Redactor().value(value, set(), lambda: breaths.append(0))
+    assert secret not in kept["said"][0]
+    assert secret not in kept["said"][1]
+    assert (kept["parts"], kept["passWord"]) == (parts, "[redacted:named]")
+    assert len(breaths) >= len(parts)
 
 
 def test_a_large_payload_among_small_ones_is_searched_to_its_end() -> None:
@@ -210,6 +251,126 @@ def test_a_dead_letter_keeps_its_bytes_without_the_credentials() -> None:
     assert kept.payload == b'\xff not json {"password": "[redacted:named]", "x": "[redacted:github-token]"}'
     assert kept.headers == {"Authorization": "[redacted:named]", "X-Kind": "log"}
     assert kept.dedupe_key == letter.dedupe_key
+    assert (letter.redacted, kept.redacted) == ((), ("github-token", "named"))
+
+
+def test_a_private_key_that_is_cut_off_is_hidden_to_its_last_line() -> None:
+    line = "MIIEowIBAAKCAQEA" * 4
+    for between in ("\n", "\\n", "\r\n"):
+        head = f"-----BEGIN RSA PRIVATE KEY-----{between}"
+        assert (
+            redacted({"content": f"{head}{line}{between}{line}{between}MIIEow"}).content
+            == f"{head}[redacted:private-key]"
+        )
+        shown = redacted({"content": f"{head}{line}{between}{line}{between}… 12 more lines"}).content
+        assert shown == f"{head}[redacted:private-key]{between}… 12 more lines"
+
+
+def test_a_line_that_its_reader_has_hidden_is_told_and_nothing_that_speaks_of_it() -> None:
+    message = redacted({"content": HIDDEN_KEY})
+    assert (message.content, message.attrs["redacted"]) == (HIDDEN_KEY, ["private-key"])
+    assert "redacted" not in redacted({"content": f"I saw {HIDDEN_KEY}"}).attrs
+
+
+def test_a_credential_that_styles_part_is_hidden_and_the_styles_with_it() -> None:
+    red, off = "\x1b[01;31m\x1b[K", "\x1b[m\x1b[K"
+    half = "a1B2" * 4
+    for parted in (f"{red}ghp_{off}{half * 2}a1B2", f"g{red}hp{off}_{half * 2}a1B2", f"ghp_{half}{red}{half}{off}a1B2"):
+        message = redacted({"content": f"{red}x{off} {parted}", "tool": {"name": "shell", "output": parted}})
+        assert message.content == "x [redacted:github-token]"
+        assert message.attrs["tool"]["output"] == "[redacted:github-token]"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_dead_letter_in_another_unicode_hides_its_credentials_too(encoding: str) -> None:
+    secret = "ghp_" + "a1B2" * 9
+    letter = normalize(delivered(f'not json, {secret} and "password": "hunter2"'.encode(encoding)), LIMIT)
+    assert isinstance(letter, DeadLetter)
+    kept = Redactor().letter(letter).payload
+    assert kept.decode(encoding) == 'not json, [redacted:github-token] and "password": "[redacted:named]"'
+    plain = msgspec.structs.replace(letter, payload="no secret".encode(encoding) + b"\0")
+    assert Redactor().letter(plain) is plain
+
+
+# How a text may be spelled, and what may stand beside a token without being a part of it.
+_ENCODINGS = ("ascii", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+_TOKENS = {token: kind for token, kind in CREDENTIALS.items() if re.fullmatch(r"[\w-]+", token)}
+_edges = st.sampled_from([b"\xff", b".", b"\0\0\0\0", b"\x0b\0\0\0", b"\xfe\xff", b"\xff\xfe "])
+_between = st.tuples(_edges, st.binary(max_size=12), _edges).map(b"".join)
+
+
+@given(
+    st.binary(max_size=3),
+    st.lists(st.tuples(_between, st.sampled_from([*_TOKENS]), st.sampled_from(_ENCODINGS), _between)),
+)
+def test_a_token_is_replaced_in_place_however_it_is_spelled_wherever_it_stands_in_whatever_bytes(
+    first: bytes, tokens: list[tuple[bytes, str, str, bytes]]
+) -> None:
+    sent, expected = [first], [first]
+    for before, token, encoding, after in tokens:
+        sent += [before, token.encode(encoding), after]
+        expected += [before, f"[redacted:{_TOKENS[token]}]".encode(encoding), after]
+    kept = Redactor().letter(letter_of(b"".join(sent)))
+    assert kept.payload == b"".join(expected)
+
+
+@pytest.mark.parametrize(
+    "before", ["00", "0000", "7800", "00610062 20", "0b000000", "feff", "fffe20", "0000feff", "efbbbf", "aa"]
+)
+@pytest.mark.parametrize("encoding", _ENCODINGS)
+def test_no_first_bytes_of_a_dead_letter_tell_how_the_others_are_read(before: str, encoding: str) -> None:
+    secret, marker = "ghp_" + "a1B2" * 9, "[redacted:github-token]"
+    text = f' {secret} "password": "h\u00fcnter\u4e2d2" {secret.upper()} \U0001f511 AKIA' + "Q3EGRTYUIOPLKJHG"
+    codec = "utf-8" if encoding == "ascii" else encoding
+    kept = Redactor().letter(letter_of(bytes.fromhex(before) + text.encode(codec))).payload
+    said = f' {marker} "password": "[redacted:named]" {secret.upper()} \U0001f511 [redacted:aws-access-key]'
+    assert kept == bytes.fromhex(before) + said.encode(codec)
+
+
+@pytest.mark.parametrize("credential", CREDENTIALS)
+@pytest.mark.parametrize("encoding", _ENCODINGS)
+def test_every_credential_is_found_in_every_encoding_between_other_bytes(credential: str, encoding: str) -> None:
+    between = "\u4e2d".encode(encoding) if encoding != "ascii" else b"\xff\0"
+    spaced = f"{credential}\n".encode(encoding)
+    letter = letter_of(b"\x01" + between + spaced + between)
+    kept = Redactor().letter(letter)
+    assert spaced not in kept.payload
+    assert kept.payload.startswith(b"\x01" + between)
+    assert kept.payload.endswith("\n".encode(encoding) + between)
+
+
+def test_a_dead_letter_that_is_json_in_another_unicode_is_read_as_its_bytes_too() -> None:
+    secret = ("ghp_" + "a1B2" * 9).encode()
+    sent = '{"a": "'.encode("utf-16-le") + secret + '"}'.encode("utf-16-le")
+    assert json.loads(sent)["a"]
+    kept = Redactor().letter(letter_of(sent)).payload
+    assert kept == sent.replace(secret, b"[redacted:github-token]")
+
+
+@pytest.mark.parametrize("first", ['"ghp_{}"', '{{"b": ["ghp_{}"]}}', '{{"b": "ghp_{}", "b": 1}}'])
+def test_a_dead_letter_with_a_key_twice_hides_both_values(first: str) -> None:
+    secret = "a1B2" * 9
+    sent = '{"a": ' + first.format(secret) + ', "a": null}'
+    assert json.loads(sent) == {"a": None}
+    assert secret.encode() not in Redactor().letter(letter_of(sent.encode())).payload
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"SU\0\0",
+        b"S\0U\0A\0K\0",
+        b"A\0\0\0K\0\0\0I\0\0\0A\0\0\0\xff\xff\xff\xff",
+        b"\n\0\0\0s\0\0\0k\0\0\0-\0\0\0\xff",
+        b"\0\0\0g\0\0\0h\0\0\0p\0\0\0_\x11",
+        b"\0g\0h\0p\0_x",
+    ],
+)
+def test_no_bytes_take_long_to_be_read_in_every_way(unit: bytes) -> None:
+    # Looking through what follows at each place anew would need hours for it.
+    letter = letter_of(b"\0" + unit * (200_000 // len(unit)))
+    assert Redactor().letter(letter) is letter
 
 
 @pytest.mark.parametrize(
@@ -274,6 +435,19 @@ def test_no_pattern_takes_long_on_a_long_line(pattern: Any) -> None:
         "A_TOKEN=",
         "Bearer a",
         "ghp_aaaa",
+        "curl -u a:",
+        "curl ",
+        "password: a",
+        "password=a1",
+        "-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n",
+        "A" * 64 + "\n",
+        "agc_aaaa",
+        "Cookie: a=",
+        "Cookie: a=b; ",
+        '\\"password\\": \\"a1',
+        "token=a1",
+        "?a_token=",
+        "?" + "a_" * 22,
     ):
         # A pattern that looks back over what it has seen would need minutes for it.
         assert isinstance(pattern.regex.sub("", unit * (200_000 // len(unit))), str)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from flows.message import Event
 from tests.unit.events import NOON, event, run, shell
 from tests.unit.markup import Markup, Tag
 from web.render import message_html, run_html, timeline_html
@@ -167,7 +168,7 @@ def test_long_output_shows_its_end_and_says_how_much_there_is() -> None:
     markup = Markup(html)
     (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
     assert rest.words == "Showing the last 12 of 5,067 lines"
-    assert rest.attributes["href"] == "/agents/uid-1/message/7?workflowNamespace=agents"
+    assert rest.attributes["href"] == "/agents/uid-1/message/7?workflowNamespace=agents&workflowUid=uid-1"
     assert "".join(markup.having("term")[0].text).strip().split("\n") == lines[-12:]
     assert len(html) < 4_000
 
@@ -188,7 +189,7 @@ def test_output_too_large_for_a_conversation_is_a_link_to_a_page_of_its_own() ->
     html = message_html(shell("cat", output=output, exit_code=0))
     assert len(html) < 10_000
     (rest,) = [tag for tag in Markup(html).all("a") if "60,000 lines" in tag.words]
-    assert rest.attributes["href"] == "/agents/uid-1/message/7?workflowNamespace=agents"
+    assert rest.attributes["href"] == "/agents/uid-1/message/7?workflowNamespace=agents&workflowUid=uid-1"
     assert "data-whole" not in rest.attributes
     assert len(message_html(shell("cat", output=output), whole=True)) > 600_000
 
@@ -276,12 +277,11 @@ def test_after_a_status_the_agent_is_named_again() -> None:
 def test_a_result_joins_its_call() -> None:
     call, result = shell("ls", "tool_call", "$ ls"), shell("ls", output="a")
     other = shell("pwd", output="/")
-    joined = [
-        "joined" in tag.attributes["class"] for tag in Markup(timeline_html([call, result, other])).all("article")
-    ]
-    assert joined == [False, True, False]
+    together = Markup(timeline_html([call, result, other])).all("article")
+    assert ["joined" in tag.attributes["class"] for tag in together] == [False, True, False]
+    assert ["answered" in tag.attributes["class"] for tag in together] == [True, False, False]
     apart = Markup(timeline_html([call, other, result])).all("article")
-    assert not any("joined" in tag.attributes["class"] for tag in apart)
+    assert not any(name in tag.attributes["class"] for tag in apart for name in ("joined", "answered"))
 
 
 def test_a_call_tells_of_its_result_further_below() -> None:
@@ -302,7 +302,7 @@ def test_what_went_wrong_says_so() -> None:
 
 def test_a_message_has_a_link_that_opens_it_among_those_around_it() -> None:
     (link,) = shown(event(seq=42)).having("at")
-    assert link.attributes["href"] == "/agents/uid-1?workflowNamespace=agents&at=42#m-42"
+    assert link.attributes["href"] == "/agents/uid-1?workflowNamespace=agents&workflowUid=uid-1&at=42#m-42"
     (link,) = shown(event(seq=42, channel="general")).having("at")
     assert link.attributes["href"] == "/agents/general?at=42#m-42"
 
@@ -327,6 +327,29 @@ def test_what_is_looked_for_is_marked_and_nothing_else() -> None:
     assert 'href="https://example.org/amp"' in html
 
 
+@pytest.mark.parametrize(
+    ("said", "term", "found"),
+    [
+        (event("At 12."), "12", ["12"]),
+        (event("The planner plans.", "status"), "planner", ["planner"]),
+        (event("An error.", "error"), "error", ["error"]),
+        (shell("make", output="", exit_code=12), "exit", []),
+        (event("", "tool_result", tool={"name": "shell", "output": ""}), "output", []),
+        (event(kind="tool_result", tool={"name": "ask", "output": {"all": ["x"]}}), "entry", []),
+    ],
+)
+def test_words_of_the_page_are_not_marked_though_they_hold_what_is_looked_for(
+    said: Event, term: str, found: list[str]
+) -> None:
+    markup = Markup(message_html(said, terms=(term,), whole=True))
+    assert [tag.words for tag in markup.all("mark")] == found
+
+
+def test_no_name_has_what_is_said_pass_for_words_of_the_page() -> None:
+    said = event("Marked.", agent_id="x data-ours>", tool={"name": " data-ours>", "input": {}})
+    assert "<mark>Marked</mark>" in message_html(said, terms=("marked",))
+
+
 def test_a_call_id_joins_what_the_input_does_not() -> None:
     call = event("ask", "tool_call", tool={"name": "ask", "input": {"q": 1}}, attrs={"item_id": "item_3"})
     result = event("yes", "tool_result", tool={"name": "ask"}, attrs={"item_id": "item_3"})
@@ -341,14 +364,26 @@ def test_a_day_begins_with_a_line() -> None:
 def test_in_the_general_channel_a_message_names_its_run() -> None:
     markup = shown(event(channel="general", workflow_namespace="research"))
     (where,) = markup.having("where")
-    assert where.attributes["href"] == "/agents/uid-1?workflowNamespace=research"
+    assert where.attributes["href"] == "/agents/uid-1?workflowNamespace=research&workflowUid=uid-1"
     assert where.words == "mend-the-importer"
     assert not shown(event()).having("where")
+    (where,) = shown(event(channel="general", workflow_uid=None)).having("where")
+    assert where.attributes["href"] == "/agents/mend-the-importer?workflowNamespace=agents"
 
 
 def test_what_is_not_as_it_was_published_is_marked() -> None:
     markup = shown(event(attrs={"source": "backfill", "claimed": {"agent_id": "root"}, "redacted": ["token"]}))
-    assert [tag.words for tag in markup.having("tag")] == ["recovered", "claim overruled", "redacted"]
+    assert [tag.words for tag in markup.having("tag")] == ["claim overruled", "redacted"]
+    # Beside its time: in a run that was recovered it is true of every message.
+    (at,) = markup.having("at")
+    assert at.words.endswith("recovered")
+    assert "is-recovered" in article(markup).attributes["class"]
+
+
+def test_a_run_that_was_recovered_says_so_in_the_list() -> None:
+    words = Markup(run_html(run(attrs={"backfill": {"recovered": 7, "live_percent": 0}}))).having("counts")[0].words
+    assert words.endswith("recovered")
+    assert "partly" not in words
 
 
 def test_an_unusual_kind_is_named() -> None:
@@ -379,7 +414,7 @@ def test_a_run_is_a_row_that_leads_to_its_page() -> None:
     assert row.attributes["data-run"] == "uid-1"
     assert row.attributes["data-state"] == "running"
     assert row.attributes["data-timestamp"] == "2026-03-05T12:00:00.250000Z"
-    assert markup.having("name")[0].attributes["href"] == "/agents/uid-1?workflowNamespace=agents"
+    assert markup.having("name")[0].attributes["href"] == "/agents/uid-1?workflowNamespace=agents&workflowUid=uid-1"
     assert markup.having("counts")[0].words == "1,204 messages4 calls2 errors"
     assert markup.having("words")[0].words == "planner Beginning."
     assert markup.having("when")[0].words == "12 min ago"

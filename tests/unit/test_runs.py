@@ -66,6 +66,13 @@ def test_of_two_states_at_the_same_moment_the_end_counts() -> None:
         assert only(*order).said == "failed"
 
 
+def test_at_the_same_moment_an_end_that_is_known_counts_more_than_one_that_is_not() -> None:
+    words = ["started", "unknown", "done"]
+    for order in itertools.permutations([said("status", content=word) for word in words]):
+        assert only(*order).said == "succeeded"
+        assert only(*(message for message in order if message.content != "done")).said == "unknown"
+
+
 def test_names_are_those_that_were_said_first_whoever_came_first() -> None:
     nameless = said(at=0, workflow_name="uid-1", attrs={"runtime": "native"})
     early = said(at=1, workflow_name="early", run_id="run-b", attrs={"runtime": "codex"})
@@ -106,6 +113,7 @@ def test_a_run_keeps_no_more_agents_than_a_row_can_bear() -> None:
         (said("status", content="done", attrs={"status": 200}), "succeeded"),
         (said("status", content="done", attrs={"status": "reviewing"}), None),
         (said("status", content="f\u0130nished"), None),
+        (said("status", content="ended; how is not known", attrs={"status": "unknown"}), "unknown"),
         (said("status", content="completed", attrs={"event_type": "turn.completed"}), None),
         (said("status", content="thinking"), None),
         (said("message", content="completed"), None),

@@ -1,6 +1,8 @@
+from typing import get_type_hints
+
 import pytest
 
-from flows.settings import SettingError, Settings
+from flows.settings import SettingError, Settings, takes
 
 
 def test_without_an_environment_every_setting_has_its_default() -> None:
@@ -19,7 +21,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
     [
         ("AGENT_COMMS_PORT", "http", "a whole number from 0 to 65535"),
         ("AGENT_COMMS_PORT", "70000", "a whole number from 0 to 65535"),
-        ("AGENT_COMMS_SPOOL_BYTES", "0", "a whole number of at least 1"),
+        ("AGENT_COMMS_SPOOL_BYTES", "0", "a whole number from 1 to 1125899906842624"),
+        ("AGENT_COMMS_LIVE_CONNECTIONS", "99999999999999999999", "a whole number from 1 to 1000000"),
         ("AGENT_COMMS_RETENTION_DAYS", "999999999", "a whole number from 1 to 100000"),
         ("AGENT_COMMS_AUTH", "yes", "`none`, `proxy`, `token`"),
     ],
@@ -32,6 +35,13 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(variable: str, value:
     assert repr(value) in line
     assert takes in line
     assert "\n" not in line
+
+
+def test_every_number_has_an_end() -> None:
+    for variable, hint in get_type_hints(Settings, include_extras=True).items():
+        if "whole number" in takes(hint):
+            with pytest.raises(SettingError, match=rf"^{variable.upper()}: .* to \d+, but got"):
+                Settings.from_env({variable.upper(): "9" * 20})
 
 
 def test_secrets_are_not_shown() -> None:

@@ -16,8 +16,8 @@ from flows.artifact import artifact
 from flows.codex import Reader
 from flows.identity import Scope
 from flows.reading import SheetReader
-from flows.sheet import Begun, Found, Over, Part, Read, Sheet, Task
-from tests.artifacts import EVENTS, LOG, STREAMS, Archive, tgz
+from flows.sheet import Begun, Found, Over, Part, Read, Sheet, Skimmed, Task
+from tests.artifacts import EVENTS, LOG, REDACTOR, STREAMS, Archive, tgz
 from tests.sidecar import THREAD, event, item, said, talk
 
 
@@ -30,7 +30,7 @@ def task(archive: Archive, **done: int) -> Task:
 
 
 def read(archive: Archive, what: Task | None = None, **options: Any) -> list[Found]:
-    reader = SheetReader(Objects(str(archive.folder)), 1024 * 1024, **options)
+    reader = SheetReader(Objects(str(archive.folder)), REDACTOR, 1024 * 1024, **options)
     return [sheet.decode(found) for found in reader(what or task(archive))]
 
 
@@ -42,12 +42,23 @@ def reads(found: list[Found]) -> list[Read]:
     return [each for each in found if isinstance(each, Read)]
 
 
+def skimmed(found: list[Found]) -> list[Skimmed]:
+    return [each for each in found if isinstance(each, Skimmed)]
+
+
 def keys(found: list[Found]) -> list[str]:
     return [key for each in sheets(found) for key in each.keys]
 
 
 def claims(found: list[Found]) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(claim) for each in sheets(found) for claim in each.claims]
+    """What is on the sheets, as payloads."""
+    drafts = [draft for each in sheets(found) for draft in each.drafts if draft]
+    made = [(draft, msgspec.json.decode(draft.attrs + b"}")) for draft in drafts]
+    return [
+        {"kind": draft.kind, "role": draft.role, "content": draft.content.decode(), "tool": attrs.pop("tool", None)}
+        | {"attrs": attrs}
+        for draft, attrs in made
+    ]
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -59,16 +70,17 @@ def test_a_file_is_read_as_the_publisher_reads_it(name: str, archive: Archive) -
         claim for number, line in enumerate(STREAMS[name].split(b"\n"), 1) for claim in reader.read(number, line)
     ] + reader.end()
     scope = Scope("run", "agents", "uid-1")
-    assert [key for each in sheets(found) for key in each.keys] == [
-        scope.key_of_id(c.message_id or "") for c in expected
-    ]
+    assert keys(found) == [scope.key_of_id(c.message_id or "") for c in expected]
     for read_, claim in zip(claims(found), expected, strict=True):
         assert (read_["kind"], read_["role"], read_["content"]) == (claim.kind, claim.role, claim.content)
         assert read_.get("tool") == msgspec.to_builtins(claim.tool)
         attrs = read_["attrs"]
         assert attrs.pop("artifact_key") == "run-1/run-1/implementation-events.tgz"
-        assert attrs == {**msgspec.to_builtins(claim.attrs), "source": "backfill"}
-        assert read_["run_id"] == "run-1"
+        assert (attrs.pop("message_id"), attrs.pop("runtime")) == (claim.message_id, "native")
+        claim.attrs = {**(claim.attrs or {}), "source": "backfill"}
+        # It follows once the message has its time.
+        claim.attrs.pop("timestamp_source", None)
+        assert attrs == msgspec.to_builtins(claim.attrs)
 
 
 def test_a_run_is_told_from_its_beginning_to_its_end(archive: Archive) -> None:
@@ -76,6 +88,14 @@ def test_a_run_is_told_from_its_beginning_to_its_end(archive: Archive) -> None:
     found = read(archive)
     assert [type(each) for each in found] == [Begun, Sheet, Read, Over]
     assert {each.run for each in found} == {7}
+
+
+def test_no_credential_is_handed_on(archive: Archive) -> None:
+    token = "ghp_" + "0123456789" * 4
+    archive.add("run-1", [item("completed", 1, "agent_message", text=f"it is {token}"), said(1)])
+    encoded = [*SheetReader(Objects(str(archive.folder)), REDACTOR, 1024 * 1024)(task(archive))]
+    assert not any(token.encode() in each for each in encoded)
+    assert [claim["content"] for claim in claims(read(archive))] == ["it is [redacted:github-token]", "message 1"]
 
 
 def test_a_large_file_comes_on_several_sheets(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +220,7 @@ def test_a_line_that_breaks_the_reader_costs_no_other(archive: Archive, monkeypa
 
 def test_a_task_can_be_sent_to_another_process(archive: Archive) -> None:
     archive.add("run-1", talk(1))
-    reader = SheetReader(Objects(str(archive.folder)), 1024 * 1024)
+    reader = SheetReader(Objects(str(archive.folder)), REDACTOR, 1024 * 1024)
     there, sent = pickle.loads(pickle.dumps((reader, task(archive))))
     assert list(there(sent)) == list(reader(task(archive)))
 
@@ -213,14 +233,12 @@ def test_what_is_skimmed_has_the_same_keys_and_the_same_account(name: str, archi
 
 def assert_skimmed_alike(archive: Archive) -> None:
     what = task(archive)
-    whole = read(archive, what)
-    skimmed = read(archive, structs.replace(what, skim=True))
-    assert [key for each in sheets(skimmed) for key in each.keys] == [
-        key for each in sheets(whole) for key in each.keys
-    ]
-    assert reads(skimmed) == reads(whole)
-    assert claims(skimmed) == []
-    assert sum(each.lines for each in sheets(skimmed)) == sum(each.lines for each in sheets(whole))
+    whole, found = read(archive, what), read(archive, structs.replace(what, skim=True))
+    assert [key for each in skimmed(found) for key in each.keys.split(",") if key] == keys(whole)
+    assert sum(each.rows for each in skimmed(found)) == len(keys(whole))
+    assert reads(found) == reads(whole)
+    assert sheets(found) == []
+    assert sum(each.lines for each in skimmed(found)) == sum(each.lines for each in sheets(whole))
 
 
 LINES = [line for name in sorted(STREAMS) for line in STREAMS[name].split(b"\n")]
@@ -228,7 +246,20 @@ ODD = [
     b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"  "}}',
     b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\\u2003"}}',
     b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\xe2\x80\x83"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":" x"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\\n"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\\nx"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\\ud800"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":" \\ud800x"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\xe2\x80\x83x"}}\r',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\xff x"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":"\\u0000"}}',
+    b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":""}}',
     b'{"type":"item.completed","item":{"id":"a","type":"agent_message","text":7}}',
+    b'{"type":"thread.started","thread_id":"t-2"}',
+    b'{"type":"item.completed","item":{"id":"a","type":"plan","text":"x"}}\r\r',
+    b'{"type":"item.started","item":{"id":"","type":"file_change"}}\t',
+    b'{"type":"item.started","item":{"id":"5","type":"command_execution","command":"x"}}',
     b'{"type":"item.completed","item":{"id":"a","type":"reasoning"}}',
     b'{"type":"item.updated","item":{"id":"a","type":"command_execution","command":"x"}}',
     b'{"type":"item.started","item":{"type":"command_execution","command":"x"}}',

@@ -77,7 +77,7 @@ def test_a_later_process_gets_what_was_not_done(tmp_path: Path) -> None:
     assert taken(later) == list(range(500, 3000))
 
 
-def test_what_is_done_out_of_order_is_kept_until_all_before_it_is_done(tmp_path: Path) -> None:
+def test_what_is_done_out_of_order_is_remembered(tmp_path: Path) -> None:
     spool = Spool(tmp_path, ROOM)
     for number in range(3):
         spool.append(parcel(number))
@@ -85,10 +85,96 @@ def test_what_is_done_out_of_order_is_kept_until_all_before_it_is_done(tmp_path:
     spool.done(third)
     spool.done(first)
     spool.checkpoint()
-    assert taken(Spool(tmp_path, ROOM)) == [1, 2]
+    assert taken(Spool(tmp_path, ROOM)) == [1]
     spool.done(second)
     spool.checkpoint()
     assert taken(Spool(tmp_path, ROOM)) == []
+
+
+def test_one_parcel_that_nobody_takes_keeps_neither_room_nor_what_comes_after_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    assert spool.append(parcel(0))
+    stuck = spool.take()
+    for number in range(1, 5000):
+        assert spool.append(parcel(number, 1000))
+        entry = spool.take()
+        assert entry
+        spool.done(entry[0])
+    spool.close()
+    recovered: list[Parcel] = []
+    later = Spool(tmp_path, ROOM, recovered=recovered.append)
+    assert [parcel.line for parcel in recovered] == taken(later) == [0]
+    assert stuck
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < ROOM / 4
+
+
+def test_what_0_1_0_has_left_is_taken_from_where_it_came_to(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(3):
+        spool.append(parcel(number))
+    first = spool.take()
+    assert first
+    spool.close()
+    (tmp_path / "head").write_text(f"[0,{first[0].end}]")
+    assert taken(Spool(tmp_path, ROOM)) == [1, 2]
+
+
+def damaged(folder: Path, how: str, *numbers: int) -> None:
+    for number in numbers:
+        file = folder / f"{number:08}.spool"
+        file.write_bytes(bytes(file.stat().st_size if how == "zeros" else 0))
+
+
+@pytest.mark.parametrize("how", ["empty", "zeros"])
+@pytest.mark.parametrize("numbers", [(0,), (3,), (3, 4), (15,), (14, 15), tuple(range(16))])
+def test_a_segment_that_the_disk_lost_is_stepped_over_and_its_lines_are_told(
+    tmp_path: Path, how: str, numbers: tuple[int, ...]
+) -> None:
+    spool = Spool(tmp_path, ROOM)
+    kept = 1
+    while spool.append(parcel(kept, 30_000)):
+        kept += 1
+    assert len([*tmp_path.glob("*.spool")]) >= 12
+    spool.close()
+    files = sorted(tmp_path.glob("*.spool"))
+    here = [int(files[number % len(files)].stem) for number in numbers if number < len(files) or number >= 14]
+    damaged(tmp_path, how, *here)
+    lost: list[int] = []
+    later = Spool(tmp_path, ROOM, lost=lambda _, first, last: lost.extend(range(first, last + 1)))
+    found = taken(later)
+    assert lost
+    assert sorted(found + lost) == list(range(1, kept))
+    assert later.append(parcel(kept))
+    assert taken(later) == [kept]
+
+
+@pytest.mark.parametrize("how", ["empty", "zeros"])
+def test_a_segment_that_is_damaged_while_it_waits_is_stepped_over(tmp_path: Path, how: str) -> None:
+    lost: list[int] = []
+    spool = Spool(tmp_path, ROOM, lost=lambda _, first, last: lost.extend(range(first, last + 1)))
+    kept = 1
+    while spool.append(parcel(kept, 30_000)):
+        kept += 1
+    first = spool.take()
+    assert first
+    damaged(tmp_path, how, 2, 5)
+    found = [first[1].line, *taken(spool)]
+    assert lost
+    assert sorted(found + lost) == list(range(1, kept))
+
+
+def test_messages_without_a_line_are_counted_where_they_are_lost(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ROOM)
+    for number in range(3):
+        assert spool.append(Parcel("workflow.x", b"p", f"m-{number}", "api", counts=True))
+    entry = spool.take()
+    assert entry
+    spool.done(entry[0])
+    spool.close()
+    damaged(tmp_path, "empty", 0)
+    lost: list[tuple[str, int, int]] = []
+    Spool(tmp_path, ROOM, lost=lambda *lines: lost.append(lines))
+    assert lost == [("", 1, 2)]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 12, 30])

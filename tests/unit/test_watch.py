@@ -8,7 +8,7 @@ import pytest
 from connectors.watch import CALM_AFTER, LOOK_ANYWAY_S, LOOK_LATER_S, LOOK_SOON_S, FileWatch
 
 
-def told(watch: FileWatch, patience: float = 5) -> bool:
+def told(watch: FileWatch, patience: float = 60) -> bool:
     """Whether a change is told in time, once all told before is forgotten."""
     file = watch.fileno()
     assert file is not None

@@ -1,25 +1,44 @@
 // A person speaks: what is on its way is shown as such, what failed can be sent again, a draft survives a reload.
 
+import { announce } from "./announce.js";
+import { ask } from "./ask.js";
 import { on } from "./keys.js";
 import { store, stored } from "./theme.js";
 
 const LATE_MS = 8_000;
+const MOST_UNSENT = 20;
+
+// No character takes more in what is sent.
+const MOST_OF_A_CHARACTER = 6;
+
+/** Say by how much a text is longer than a message may be, as the server counts; empty where it is not. */
+function tooLong(text, most) {
+  if (text.length * MOST_OF_A_CHARACTER <= most) return "";
+  const size = new TextEncoder().encode(JSON.stringify(text)).length - 2;
+  if (size <= most) return "";
+  const [characters, bytes, allowed] = [text.length, size, most].map((number) => number.toLocaleString("en"));
+  return `Too long to send: ${characters} characters take ${bytes} bytes, and a message may have ${allowed}.`;
+}
 
 export class Compose {
-  /** @param {HTMLFormElement} form */
-  constructor(form) {
+  /**
+   * @param {HTMLFormElement} form
+   * @param {{narrowed?: boolean, spoken?: () => void}} options whether filters may hide what is said; called when something is said
+   */
+  constructor(form, { narrowed = false, spoken = () => {} } = {}) {
     this.form = form;
+    this.narrowed = narrowed;
+    this.spoken = spoken;
     this.field = form.querySelector("textarea");
     const { channel, workflowNamespace, workflowUid } = form.dataset;
-    this.key = `agent-comms:draft:${channel === "general" ? "general" : `${workflowNamespace}/${workflowUid}`}`;
+    const room = channel === "general" ? "general" : `${workflowNamespace}/${workflowUid}`;
+    this.key = `agent-comms:draft:${room}`;
+    this.unsentKey = `agent-comms:unsent:${room}`;
     this.sent = new Map();
+    this.note = form.querySelector(".too-long");
     form.hidden = false;
-    this.field.value = stored(this.key, "");
-    this.#grow();
-    this.field.addEventListener("input", () => {
-      store(this.key, this.field.value || null);
-      this.#grow();
-    });
+    this.#write(stored(this.key, ""));
+    this.field.addEventListener("input", () => this.#draft());
     this.field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
     });
@@ -28,6 +47,11 @@ export class Compose {
       this.#submit();
     });
     on(["r"], () => this.field.focus());
+    for (const [id, content] of this.#unsent()) {
+      const line = this.#line(content);
+      this.sent.set(id, { line, content });
+      this.#fail(id, line, content, "the page was left before the server had it");
+    }
   }
 
   /** Take note of what arrived: what was on its way is there. */
@@ -37,16 +61,38 @@ export class Compose {
       if (id && this.sent.has(id)) {
         this.sent.get(id).line.remove();
         this.sent.delete(id);
+        this.#forget(id);
       }
     }
+  }
+
+  #write(text) {
+    this.field.value = text;
+    this.#draft();
+  }
+
+  /** Keep what is written, and say where it is more than a message may be. */
+  #draft() {
+    const text = this.field.value;
+    const isKept = store(this.key, text || null);
+    // Not the beginning alone, which was kept before.
+    if (!isKept) store(this.key, null);
+    const words = tooLong(text.trim(), Number(this.form.dataset.mostBytes));
+    const lost = isKept ? "" : " It is too long to be kept as a draft, too.";
+    this.note.textContent = words && words + lost;
+    this.field.setAttribute("aria-invalid", String(Boolean(words)));
+    this.#grow();
   }
 
   #submit() {
     const content = this.field.value.trim();
     if (!content) return;
-    this.field.value = "";
-    store(this.key, null);
-    this.#grow();
+    if (this.note.textContent) {
+      announce(this.note.textContent);
+      this.field.focus();
+      return;
+    }
+    this.#write("");
     this.#send(crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`, content);
   }
 
@@ -54,14 +100,21 @@ export class Compose {
     const { channel, workflowUid, workflowName, workflowNamespace } = this.form.dataset;
     const body = { message_id: id, channel, content };
     if (channel === "run") Object.assign(body, { workflow_uid: workflowUid, workflow_name: workflowName, workflow_namespace: workflowNamespace });
-    const line = this.sent.get(id)?.line ?? this.#line(content);
+    let line = this.sent.get(id)?.line;
+    if (!line) {
+      line = this.#line(content);
+      line.scrollIntoView({ block: "nearest", behavior: "instant" });
+      this.spoken();
+    }
     this.sent.set(id, { line, content });
+    this.#keep(id, content);
     this.#show(line, "pending", "sending");
     try {
-      const answer = await fetch("/api/agents/messages", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      const answer = await ask("/api/agents/messages", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
       if (answer.ok) {
-        this.#show(line, "sent", "sent");
-        setTimeout(() => line.isConnected && this.#show(line, "sent", "sent, and waits to be stored"), LATE_MS);
+        this.#forget(id);
+        this.#show(line, "sent", this.narrowed ? "sent; the filters may hide it here" : "sent");
+        if (!this.narrowed) setTimeout(() => line.isConnected && this.#show(line, "sent", "sent, and waits to be stored"), LATE_MS);
         return;
       }
       const problem = await answer.json().catch(() => ({}));
@@ -76,10 +129,9 @@ export class Compose {
     const again = this.#button("Try again", () => this.#send(id, content));
     const edit = this.#button("Edit", () => {
       this.sent.delete(id);
+      this.#forget(id);
       line.remove();
-      this.field.value = content;
-      store(this.key, content);
-      this.#grow();
+      this.#write(content);
       this.field.focus();
     });
     line.querySelector(".fate").append(" ", again, " ", edit);
@@ -97,13 +149,32 @@ export class Compose {
     fate.className = "fate";
     fate.setAttribute("role", "status");
     this.form.before(line);
-    line.scrollIntoView({ block: "nearest", behavior: "instant" });
     return line;
   }
 
   #show(line, state, words) {
     line.dataset.state = state;
     line.querySelector(".fate").textContent = words;
+  }
+
+  // What the server hasn't taken outlives the page: sent again under its id it is one message, however often.
+  #unsent() {
+    try {
+      return JSON.parse(stored(this.unsentKey, "[]"));
+    } catch {
+      return [];
+    }
+  }
+
+  #keep(id, content) {
+    const others = this.#unsent().filter(([other]) => other !== id);
+    store(this.unsentKey, JSON.stringify([...others, [id, content]].slice(-MOST_UNSENT)));
+  }
+
+  #forget(id) {
+    const all = this.#unsent();
+    const others = all.filter(([other]) => other !== id);
+    if (others.length < all.length) store(this.unsentKey, others.length ? JSON.stringify(others) : null);
   }
 
   #button(words, action) {

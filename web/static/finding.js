@@ -1,7 +1,11 @@
 // Goes from one match, or one failure, to the next, beyond what is in the page too.
 
 import { announce } from "./announce.js";
-import { after, before, placeOf } from "./place.js";
+import { ask } from "./ask.js";
+import { FIRST, LAST, after, before, placeOf } from "./place.js";
+
+const WRONG = { errors: "1" };
+const NOTHING = { seq: null, more: false };
 
 export class Finding {
   /**
@@ -30,23 +34,47 @@ export class Finding {
     return this.searches ? this.#match(by, from) : this.failure(by, from);
   }
 
-  /** Go to the next failure after a message, or the one before it. */
+  /** Go to the next failure after a message, or the one before it; after the last one comes the first again. */
   async failure(by, from) {
+    const start = from?.isConnected ? from : null;
     const onward = by > 0 ? after : before;
-    let found = from ? onward(from) : this.timeline[by > 0 ? "first" : "last"];
+    let found = start ? onward(start) : this.timeline[by > 0 ? "first" : "last"];
     while (found && found.dataset.wrong === undefined) found = onward(found);
     if (found) {
       this.reach(found);
       return;
     }
+    try {
+      await this.#failureBeyond(by, start);
+    } catch {
+      announce("These messages did not load");
+    }
+  }
+
+  /** Go to the next failure that isn't in the page; where there is none, begin anew at the other end of all messages. */
+  async #failureBeyond(by, start) {
     const edge = by > 0 ? this.timeline.last : this.timeline.first;
     const isOpen = document.querySelector(`main .turn.${by > 0 ? "later" : "earlier"} a`);
-    const seq = edge && isOpen ? await this.#ask(by, placeOf(edge), { errors: "1" }) : null;
-    if (seq === null) {
-      announce(by > 0 ? "No failure after this" : "No failure before this");
+    const next = edge && isOpen ? await this.#ask(by, placeOf(edge), WRONG) : NOTHING;
+    if (next.seq !== null) {
+      await this.#show(next.seq);
       return;
     }
-    await this.view.go({ at: seq });
+    if (next.more) {
+      announce(by > 0 ? "No failure among the next messages" : "No failure among the messages before");
+      return;
+    }
+    const { seq } = await this.#ask(by, by > 0 ? FIRST : LAST, WRONG);
+    if (seq === null) announce("No failure here");
+    else {
+      await this.#show(seq);
+      if (start?.dataset.seq === String(seq)) announce("The only failure");
+      else announce(by > 0 ? "From the start: the first failure" : "From the end: the last failure");
+    }
+  }
+
+  async #show(seq) {
+    if (!this.timeline.find(seq)) await this.view.go({ at: seq });
     const message = this.timeline.find(seq);
     if (message) this.reach(message);
   }
@@ -84,18 +112,16 @@ export class Finding {
     const at = this.mark?.isConnected ? marks.indexOf(this.mark) + 1 : 0;
     const more = document.querySelector("main .turn.earlier, main .turn.later") ? "+" : "";
     this.place.textContent = marks.length ? `${at} of ${marks.length.toLocaleString("en")}${more}` : "no match in sight";
-    this.place.closest(".hits").hidden = false;
+    this.place.closest(".hits").hidden = !this.timeline.size;
   }
 
+  /** Return the place of the next message that filters let through, if any is near, and whether there may be more. */
   async #ask(by, place, filters) {
     const url = new URL(this.url, location.href);
     for (const [name, value] of Object.entries({ ...this.query, ...filters })) url.searchParams.set(name, value);
     url.searchParams.set(by > 0 ? "after" : "before", place);
-    try {
-      const answer = await fetch(url);
-      return answer.ok ? (await answer.json()).seq : null;
-    } catch {
-      return null;
-    }
+    const answer = await ask(url);
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    return answer.json();
   }
 }

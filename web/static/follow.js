@@ -1,14 +1,22 @@
 // Sticks to the end only while the reader is there, and says how much is new when they are not.
 
+import { boundary } from "./place.js";
+import { readingTop } from "./sight.js";
+
 const NEAR = 60;
 const page = document.scrollingElement;
 
 const distance = () => page.scrollHeight - page.scrollTop - page.clientHeight;
 
+/** Say whether the page's end is in sight. */
+export const isAtEnd = () => distance() < NEAR;
+
 /** Change the page while what the reader sees stays where it is. */
-export function still(root, change) {
+export function still(timeline, change) {
   // A message, since the line of a day may go.
-  const anchor = [...root.children].find((element) => element.dataset.seq && element.getBoundingClientRect().bottom > 120);
+  const messages = timeline.messages();
+  const begin = readingTop();
+  const anchor = messages[boundary(messages, ({ bottom }) => bottom > begin)];
   const top = anchor?.getBoundingClientRect().top;
   change();
   if (anchor?.isConnected) page.scrollBy({ top: anchor.getBoundingClientRect().top - top, behavior: "instant" });
@@ -44,13 +52,13 @@ export class Follow {
   }
 
   /** Add messages below or between; `change` returns those that are new in the page, `arrived` is how many there are. */
-  add(root, arrived, change) {
+  add(timeline, arrived, change) {
     if (this.here) {
       change();
       this.#down();
       return;
     }
-    still(root, () => {
+    still(timeline, () => {
       const added = change().length;
       // What isn't in the page yet is new to the reader, too.
       this.#count(this.fresh + (this.view.isAtEnd ? added : arrived));
@@ -62,7 +70,7 @@ export class Follow {
   }
 
   #look() {
-    this.here = distance() < NEAR && this.view.isAtEnd;
+    this.here = isAtEnd() && this.view.isAtEnd;
     if (this.here) this.#count(0);
   }
 

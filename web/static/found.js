@@ -3,8 +3,14 @@
 import { on } from "./keys.js";
 import { Selection } from "./selection.js";
 import { localize } from "./time.js";
+import { write } from "./toolbar.js";
 
 localize(document);
-const selection = new Selection(() => [...document.querySelectorAll(".hit")]);
+const hits = [...document.querySelectorAll(".hit")];
+const selection = new Selection(() => hits);
 on(["j", "n"], () => selection.step(1));
 on(["k", "p"], () => selection.step(-1));
+on(["g"], () => selection.select(hits[0] ?? null));
+on(["G"], () => selection.select(hits.at(-1) ?? null));
+on(["c"], () => selection.current && write(selection.current.querySelector(".quote a").href, "Link"));
+on(["Escape"], () => selection.select(null));

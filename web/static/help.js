@@ -1,11 +1,15 @@
-// The sheet that names the keys.
+// The sheet that names the keys. It floats beside the page's content: a modal dialog makes all the rest inert,
+// which in a long page takes longer than a key may.
 
-import { on } from "./keys.js";
+import { isHeard, on } from "./keys.js";
 
 export function begin() {
   const sheet = document.querySelector("#help");
-  const toggle = () => (sheet.open ? sheet.close() : sheet.showModal());
-  on(["?"], toggle);
-  document.querySelector('[data-do="help"]')?.addEventListener("click", toggle);
-  sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
+  on(["?"], () => sheet.togglePopover());
+  // What does nothing here isn't promised; leaving a field or the sheet works everywhere.
+  sheet.addEventListener("beforetoggle", () => {
+    for (const row of sheet.querySelectorAll("[data-keys]")) {
+      row.hidden = !row.dataset.keys.split(" ").some((key) => key === "Esc" || isHeard(key));
+    }
+  });
 }

@@ -7,6 +7,9 @@ export function on(keys, action) {
   for (const key of keys) actions.set(key, action);
 }
 
+/** Say whether a key does something on this page. */
+export const isHeard = (key) => actions.has(key);
+
 const isWriting = (element) => element?.closest?.("input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]");
 
 addEventListener("keydown", (event) => {
@@ -15,7 +18,7 @@ addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (document.querySelector("dialog[open]") && event.key !== "?") return;
+  if (document.querySelector(":popover-open") && event.key !== "?") return;
   const action = actions.get(event.key);
   if (!action) return;
   if (action(event) !== false) event.preventDefault();

@@ -1,67 +1,55 @@
 // A click on a lane leads to that time; a line shows what of the run is in sight.
 
-import { parse } from "./html.js";
-import { localize } from "./time.js";
+import { boundary } from "./place.js";
+import { Refresh } from "./refresh.js";
+import { readingTop } from "./sight.js";
 
 const PAUSE_MS = 10_000;
 
 export class Lanes {
   /**
    * @param {Element} place where they stand
+   * @param {Timeline} timeline
    * @param {(moment: string) => void} go shows what was said at a time
    */
-  constructor(place, go) {
+  constructor(place, timeline, go) {
     this.place = place;
+    this.timeline = timeline;
     this.go = go;
-    this.timer = null;
+    this.refresh = new Refresh(place.dataset.load, PAUSE_MS, (fragment) => this.#show(fragment));
     place.addEventListener("click", (event) => this.#click(event));
-    addEventListener("scroll", () => this.#soon(), { passive: true });
-    this.load();
+    addEventListener("scroll", () => this.sight(), { passive: true });
+    this.refresh.first();
   }
 
-  /** Refresh after a while; many calls are one. */
-  refresh() {
-    this.timer ??= setTimeout(() => {
-      this.timer = null;
-      if (!document.hidden) this.load();
-    }, PAUSE_MS);
-  }
-
-  async load() {
-    try {
-      const answer = await fetch(this.place.dataset.load);
-      if (!answer.ok) return;
-      const fragment = parse(await answer.text());
-      localize(fragment);
-      const isOpen = this.place.querySelector("details")?.open;
-      this.place.replaceChildren(...fragment.childNodes);
-      const details = this.place.querySelector("details");
-      if (details && isOpen) details.open = true;
-      this.sight();
-    } catch {
-      // The badge says that the server is away.
-    }
+  #show(fragment) {
+    const isOpen = this.place.querySelector("details")?.open;
+    this.place.replaceChildren(...fragment.childNodes);
+    const details = this.place.querySelector("details");
+    if (details && isOpen) details.open = true;
+    this.sight();
   }
 
   get figure() {
     return this.place.querySelector(".lanes");
   }
 
-  #soon() {
+  /** Show which time is in sight, with the next picture. */
+  sight() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.sight();
+      this.#draw();
     });
   }
 
-  /** Show which time is in sight. */
-  sight() {
+  #draw() {
     const figure = this.figure;
     if (!figure) return;
     const drawing = figure.querySelector("svg");
-    const shown = [...document.querySelectorAll(".timeline > [data-seq]")];
-    const first = shown.find((message) => message.getBoundingClientRect().bottom > 120);
-    const last = shown.findLast((message) => message.getBoundingClientRect().top < innerHeight);
+    const shown = this.timeline.messages();
+    const edge = readingTop();
+    const first = shown[boundary(shown, ({ bottom }) => bottom > edge)];
+    const last = shown[boundary(shown, ({ top }) => top >= innerHeight) - 1];
     const line = figure.querySelector(".sight");
     line.hidden = !first || !last;
     if (line.hidden) return;

@@ -1,9 +1,13 @@
 // Where the reader was last time: a line before what came since.
 
+import { boundary } from "./place.js";
+import { readingTop } from "./sight.js";
 import { store, stored } from "./theme.js";
 
 const PREFIX = "agent-comms:seen:";
 const MOST = 300;
+// What goes by faster nobody has looked at.
+const GLANCE_MS = 200;
 
 /** Return what was the newest message of a room when this browser looked last. */
 export const lastSeen = (room) => {
@@ -16,9 +20,14 @@ export class Looked {
     this.timeline = timeline;
     this.room = room;
     this.before = lastSeen(room)?.seq ?? null;
-    this.newest = this.before ?? 0;
-    addEventListener("pagehide", () => this.keep());
-    document.addEventListener("visibilitychange", () => document.hidden && this.keep());
+    this.furthest = 0;
+    this.timer = null;
+    addEventListener("scroll", () => this.#soon(), { passive: true });
+    addEventListener("pagehide", () => this.#keep());
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#keep();
+      else this.#soon();
+    });
   }
 
   /** Draw the line, where its place is in the page. */
@@ -35,12 +44,30 @@ export class Looked {
     first.before(line);
   }
 
-  /** Remember what the reader has had before them. */
-  keep() {
-    for (const seq of this.timeline.seen) this.newest = Math.max(this.newest, seq);
-    if (!this.newest) return;
-    const told = document.querySelector("[data-messages-of]")?.dataset.messagesOf ?? "";
-    store(PREFIX + this.room, `${this.newest}/${told}`);
+  /** Take note of what is on the screen. */
+  look() {
+    const messages = this.timeline.messages();
+    const top = readingTop();
+    const first = boundary(messages, ({ bottom }) => bottom > top);
+    const end = boundary(messages, (box) => box.top >= innerHeight);
+    for (const { dataset } of messages.slice(first, end)) this.furthest = Math.max(this.furthest, Number(dataset.seq));
+  }
+
+  #soon() {
+    this.timer ??= setTimeout(() => {
+      this.timer = null;
+      // What comes while nobody sees the tab is drawn at its end, too.
+      if (!document.hidden) this.look();
+    }, GLANCE_MS);
+  }
+
+  /** Remember the furthest that this tab or another has had before the reader. */
+  #keep() {
+    const kept = lastSeen(this.room);
+    const seq = Math.max(this.furthest, kept?.seq ?? 0);
+    if (!seq) return;
+    const told = Number(document.querySelector("[data-messages-of]")?.dataset.messagesOf ?? 0);
+    store(PREFIX + this.room, `${seq}/${Math.max(told, kept?.messages || 0)}`);
     this.#forget();
   }
 

@@ -1,17 +1,28 @@
 // How everything is, asked for again every few seconds; dead letters are tried again by a button.
 
 import { announce } from "./announce.js";
+import { ask } from "./ask.js";
 import { parse } from "./html.js";
 import { clockOf, localize } from "./time.js";
 
 const PAUSE_MS = 5_000;
+// What is shown is no older as long as all is well.
+const OLD_MS = 12_000;
 const place = document.querySelector(".ops");
 const badge = document.querySelector(".badge");
 let before = null;
+// When all that is shown was so.
+let at = Date.now();
+let isAsking = false;
 
-function show(state, words) {
+/** Say when it was so and, where it isn't known whether it still is, why. */
+function tell(state, why = "") {
+  const isOld = state !== "live";
+  const clock = clockOf(at);
   badge.dataset.state = state;
-  badge.querySelector(".word").textContent = words;
+  badge.querySelector(".word").textContent = `as of ${clock}${why && `: ${why}`}`;
+  place.toggleAttribute("data-old", isOld);
+  place.querySelector("#now-title").textContent = isOld ? `At ${clock}` : "Now";
 }
 
 /** Say how many messages a second were stored since the last look. */
@@ -31,17 +42,35 @@ function dress() {
   rate();
 }
 
+/** Say whether somebody is reading or doing something here, which then stays. */
+const isInUse = () => place.querySelector("details[open], [data-busy]") !== null || place.contains(document.activeElement);
+
 async function load() {
-  // What somebody is reading or doing stays.
-  if (document.hidden || place.querySelector("details[open], [data-busy]") || place.contains(document.activeElement)) return;
+  if (document.hidden) return;
+  const isOld = Date.now() - at > OLD_MS;
+  if (isInUse()) {
+    if (isOld) tell("held", "it stays while it is in use");
+    return;
+  }
+  if (isAsking) {
+    if (isOld && badge.dataset.state !== "offline") tell("reconnecting", "the server hasn't answered since");
+    return;
+  }
+  isAsking = true;
   try {
-    const answer = await fetch(place.dataset.load);
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    place.replaceChildren(...parse(await answer.text()).childNodes);
-    dress();
-    show("live", `as of ${clockOf(new Date())}`);
+    const answer = await ask(place.dataset.load);
+    const text = await answer.text();
+    if (!answer.ok) tell("offline", "the server can't say how it is now; trying again");
+    else if (!isInUse()) {
+      place.replaceChildren(...parse(text).childNodes);
+      dress();
+      at = Date.now();
+      tell("live");
+    }
   } catch {
-    show("offline", "the server doesn't answer; trying again");
+    tell("offline", "the server doesn't answer; trying again");
+  } finally {
+    isAsking = false;
   }
 }
 
@@ -55,7 +84,7 @@ place.addEventListener("click", async ({ target }) => {
   fate.textContent = "trying …";
   try {
     const url = `/agents/ops/letters/${letter.dataset.letter}/replay`;
-    const answer = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+    const answer = await ask(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
     const told = await answer.json();
     if (!answer.ok) throw new Error(told.error ?? `the server answered ${answer.status}`);
     const words = { stored: "stored", known: "was stored already", unfit: "still can't be stored" };
@@ -72,6 +101,6 @@ place.addEventListener("click", async ({ target }) => {
 });
 
 dress();
-show("live", `as of ${clockOf(new Date())}`);
+tell("live");
 setInterval(load, PAUSE_MS);
 document.addEventListener("visibilitychange", load);

@@ -6,11 +6,10 @@ import * as theme from "./theme.js";
 
 theme.begin();
 help.begin();
-document.querySelector(".knobs").hidden = false;
-on(["/"], () => {
-  const field = document.querySelector('input[type="search"]');
-  if (!field) return false;
-  field.focus();
-  field.select();
-  return true;
-});
+const field = document.querySelector('input[type="search"]');
+if (field) {
+  on(["/"], () => {
+    field.focus();
+    field.select();
+  });
+}

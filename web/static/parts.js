@@ -1,74 +1,49 @@
-// The parts of a run's page that its messages change: asked for again after some have come.
+// The parts of a run's page that its messages change: the head, the summary, the recent runs; and what it comes to.
 
-import { parse } from "./html.js";
-import { localize } from "./time.js";
+import { Refresh } from "./refresh.js";
 
 const PAUSE_MS = 1_500;
+// What is told of a run after its last message: what its artifacts came to, that it is over.
+const LATER_MS = [5_000, 30_000];
 // What takes a look at the whole run is asked for less often.
 const ACCOUNT_PAUSE_MS = 15_000;
 
-export class Parts {
-  constructor(url) {
-    this.url = url;
-    this.timer = null;
-    this.missed = false;
-    document.addEventListener("visibilitychange", () => !document.hidden && this.missed && this.refresh());
-  }
-
-  /** Refresh soon, once it is seen; many calls are one. */
-  refresh() {
-    this.missed = document.hidden;
-    if (this.missed) return;
-    this.timer ??= setTimeout(() => this.#load(), PAUSE_MS);
-  }
-
-  async #load() {
-    try {
-      const answer = await fetch(this.url);
-      if (answer.ok) this.#replace(parse(await answer.text()));
-    } catch {
-      // The badge says that the server is away; the next message asks again.
-    } finally {
-      this.timer = null;
-    }
-  }
-
-  #replace(fragment) {
-    localize(fragment);
-    for (const part of fragment.querySelectorAll("[data-part]")) {
-      for (const old of document.querySelectorAll(`[data-part="${part.dataset.part}"]`)) {
-        if (!old.contains(document.activeElement)) old.replaceChildren(...part.cloneNode(true).childNodes);
-      }
-    }
+/** Put new content into places that nobody is in. */
+function fill(places, content) {
+  for (const place of places) {
+    if (!place.contains(document.activeElement)) place.replaceChildren(...content.cloneNode(true).childNodes);
   }
 }
 
-export class Account {
-  constructor() {
-    this.places = [...document.querySelectorAll(".account[data-load]")];
-    this.timer = null;
-    if (this.places.length) this.load();
-  }
-
-  refresh() {
-    if (!this.places.length) return;
-    this.timer ??= setTimeout(() => {
-      this.timer = null;
-      if (!document.hidden) this.load();
-    }, ACCOUNT_PAUSE_MS);
-  }
-
-  async load() {
-    try {
-      const answer = await fetch(this.places[0].dataset.load);
-      if (!answer.ok) return;
-      const fragment = parse(await answer.text());
-      localize(fragment);
-      for (const place of this.places) {
-        if (!place.contains(document.activeElement)) place.replaceChildren(...fragment.cloneNode(true).childNodes);
+/** Return what refreshes the head, the summary and the recent runs. */
+export const parts = (url) =>
+  new Refresh(
+    url,
+    PAUSE_MS,
+    (fragment) => {
+      for (const part of fragment.querySelectorAll("[data-part]")) {
+        fill(document.querySelectorAll(`[data-part="${part.dataset.part}"]`), part);
       }
-    } catch {
-      // As above.
-    }
-  }
+    },
+    LATER_MS,
+  );
+
+/** Offer kinds to filter by, that the run has and the page didn't know of. */
+function offerKinds(options) {
+  const select = document.querySelector('.drawer select[name="kind"]');
+  const known = new Set([...select.options].map(({ value }) => value));
+  select.append(...[...options].filter(({ value }) => !known.has(value)));
+}
+
+/** Return what refreshes a run's account. */
+export function account() {
+  const places = [...document.querySelectorAll(".account[data-load]")];
+  const refresh = new Refresh(places[0].dataset.load, ACCOUNT_PAUSE_MS, (fragment) => {
+    const kinds = fragment.querySelector("template[data-kinds]");
+    kinds.remove();
+    fill(places, fragment);
+    offerKinds(kinds.content.children);
+  });
+  refresh.first();
+  return refresh;
 }

@@ -2,9 +2,14 @@
 
 import { dayOf, zoneName } from "./time.js";
 
+// Before all that was ever said, and after all that will be.
+export const FIRST = "0001-01-01T00:00:00Z,0";
+export const LAST = "9999-12-31T23:59:59Z,0";
 // After so long an agent is named again.
 const PAUSE_MS = 300_000;
 
+const isLine = ({ dataset }) => dataset.line !== undefined;
+const secondOf = ({ dataset }) => dataset.timestamp.slice(0, 19);
 const seqOf = (message) => Number(message.dataset.seq);
 const isMessage = (element) => element.dataset.seq !== undefined;
 
@@ -12,6 +17,17 @@ const isMessage = (element) => element.dataset.seq !== undefined;
 function isAfter(a, b) {
   if (a.dataset.timestamp !== b.dataset.timestamp) return a.dataset.timestamp > b.dataset.timestamp;
   return seqOf(a) > seqOf(b);
+}
+
+/** Return how many messages stand above the first whose box fits; what fits has nothing but its like below it. */
+export function boundary(messages, fits) {
+  let [low, high] = [0, messages.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (fits(messages[middle].getBoundingClientRect())) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function sibling(element, step) {
@@ -28,8 +44,13 @@ export const after = (message) => sibling(message, "nextElementSibling");
 export const placeOf = (message) => message && `${message.dataset.timestamp},${message.dataset.seq}`;
 
 export class Timeline {
-  constructor(element) {
+  /**
+   * @param {Element} element
+   * @param {(message: Element) => void} prepare is given each message that comes into the page
+   */
+  constructor(element, prepare = () => {}) {
     this.element = element;
+    this.prepare = prepare;
     this.seen = new Set();
     this.adopt();
   }
@@ -38,7 +59,10 @@ export class Timeline {
   adopt() {
     const messages = this.messages();
     this.seen = new Set(messages.map(seqOf));
-    for (const message of messages) this.#dress(message);
+    for (const message of messages) {
+      this.prepare(message);
+      this.#dress(message);
+    }
   }
 
   messages() {
@@ -68,15 +92,15 @@ export class Timeline {
    * What lies beyond an open end belongs to a page that isn't loaded, and comes with it.
    */
   add(messages, { openAbove = false, openBelow = false } = {}) {
-    const added = [];
-    for (const message of messages) {
-      if (this.seen.has(seqOf(message))) continue;
-      const { first, last } = this;
-      if (openAbove && first && isAfter(first, message)) continue;
-      if (openBelow && last && isAfter(message, last)) continue;
-      this.#insert(message);
-      added.push(message);
-    }
+    const { first, last } = this;
+    const added = messages.filter((message) => {
+      if (this.seen.has(seqOf(message))) return false;
+      if (openAbove && first && isAfter(first, message)) return false;
+      if (openBelow && last && isAfter(message, last)) return false;
+      this.seen.add(seqOf(message));
+      return true;
+    });
+    this.#insert([...added].sort((a, b) => (isAfter(a, b) ? 1 : -1)));
     return added;
   }
 
@@ -86,18 +110,21 @@ export class Timeline {
     this.adopt();
   }
 
-  /** Take messages away from one end until their elements are no more than so many, and none near the reader. */
-  trim(end, most) {
-    let spare = this.element.getElementsByTagName("*").length - most;
+  /** Return the messages at one end that are far from the reader, the outermost first. */
+  far(end) {
     // Farther than where more is loaded, or what goes would come again at once.
     const far = 1_000;
-    const isNear = (message) => {
-      const { top, bottom } = message.getBoundingClientRect();
-      return end === "above" ? bottom > -far : top < innerHeight + far;
-    };
+    const messages = this.messages();
+    if (end === "above") return messages.slice(0, boundary(messages, ({ bottom }) => bottom > -far));
+    return messages.slice(boundary(messages, ({ top }) => top >= innerHeight + far)).reverse();
+  }
+
+  /** Take some of these messages away, until all elements are no more than so many. */
+  trim(messages, most) {
+    let spare = this.element.getElementsByTagName("*").length - most;
     const going = [];
-    for (const message of end === "above" ? this.messages() : this.messages().reverse()) {
-      if (spare <= 0 || isNear(message)) break;
+    for (const message of messages) {
+      if (spare <= 0) break;
       spare -= message.getElementsByTagName("*").length + 1;
       going.push(message);
     }
@@ -107,18 +134,26 @@ export class Timeline {
       message.remove();
     }
     if (going.length && this.first) this.#dress(this.first);
+    this.last?.classList.remove("answered");
     return going.length > 0;
   }
 
-  #insert(message) {
+  /** Insert messages that are in reading order: all of them on one way up. */
+  #insert(messages) {
+    const { first } = this;
     let above = this.element.lastElementChild;
-    while (above && (!isMessage(above) || isAfter(above, message))) above = above.previousElementSibling;
-    if (above) above.after(message);
-    else this.element.prepend(message);
-    this.seen.add(seqOf(message));
-    this.#dress(message);
-    const next = after(message);
-    if (next) this.#dress(next);
+    if (first && messages.length && isAfter(first, messages.at(-1))) above = null;
+    const touched = new Set();
+    for (const message of [...messages].reverse()) {
+      this.prepare(message);
+      while (above && (!isMessage(above) || isAfter(above, message))) above = above.previousElementSibling;
+      if (above) above.after(message);
+      else this.element.prepend(message);
+      touched.add(after(message)).add(message);
+    }
+    touched.delete(null);
+    // From above to below, since each goes by the one above it.
+    for (const message of [...touched].reverse()) this.#dress(message);
   }
 
   /** Give a message what depends on the one above: its day, whether its agent goes on, whether it answers a call. */
@@ -132,6 +167,11 @@ export class Timeline {
     const soon = goesOn && new Date(message.dataset.timestamp) - new Date(above.dataset.timestamp) < PAUSE_MS;
     message.classList.toggle("same", joined || soon);
     message.classList.toggle("joined", joined);
+    const printed = soon && isLine(message) && isLine(above);
+    message.classList.toggle("flows", printed && isNextLine(message.dataset, above.dataset));
+    message.classList.toggle("at-once", printed && secondOf(message) === secondOf(above));
+    // Asked as `:has(+ .joined)`, each message that comes would have all of them styled anew.
+    above?.classList.toggle("answered", joined);
     if (message.dataset.kind === "tool_result" && message.dataset.call && !joined) this.#answer(message);
   }
 
@@ -177,6 +217,11 @@ export class Timeline {
 function goesOnAfter({ dataset }, above) {
   const same = above.dataset.agent === dataset.agent && above.dataset.workflow === dataset.workflow;
   return same && dataset.agent !== "person" && !above.classList.contains("is-status");
+}
+
+/** Say whether a line that a command printed is the one right below another. */
+function isNextLine(line, above) {
+  return line.artifact === above.artifact && Number(line.line) === Number(above.line) + 1;
 }
 
 /** Say whether a result belongs to the call right above. */

@@ -1,5 +1,7 @@
 // One thing of a list is selected, by key or by pointer, and stays in sight.
 
+import { readingTop } from "./sight.js";
+
 export class Selection {
   /**
    * @param {() => Element[]} items what can be selected, from top to bottom
@@ -17,12 +19,12 @@ export class Selection {
       this.current = item;
       item?.classList.add("selected");
     }
+    this.chosen(item);
     if (item && focus) {
       item.scrollIntoView({ block: "nearest", behavior: "instant" });
       const target = item.querySelector("a.at, a") ?? item;
       target.focus({ preventScroll: true });
     }
-    this.chosen(item);
   }
 
   step(by) {
@@ -37,7 +39,8 @@ export class Selection {
 
   /** Return the first item in sight, or the last one going up. */
   #nearest(items, by) {
-    const inSight = items.map((item) => item.getBoundingClientRect()).map(({ top, bottom }) => bottom > 140 && top < innerHeight);
+    const begin = readingTop();
+    const inSight = items.map((item) => item.getBoundingClientRect()).map(({ top, bottom }) => bottom > begin && top < innerHeight);
     const at = by > 0 ? inSight.indexOf(true) : inSight.lastIndexOf(true);
     return at < 0 ? 0 : at;
   }

@@ -4,6 +4,8 @@
 // EventSource for all of them, each topic with its own cursor, so that nobody misses anything. Where a browser
 // has no locks or no channels, each tab has a connection of its own (see live.js).
 
+import { Silence } from "./silence.js";
+
 const NAME = "agent-comms:live";
 const ASK_MS = 4_000;
 // Whoever holds the lock and says nothing for so long is frozen: another one takes it.
@@ -23,9 +25,12 @@ class Switchboard {
     this.wish = null;
     this.leads = false;
     this.state = null;
+    this.since = null;
     this.wishes = new Map();
     this.delivered = new Map();
+    this.caughtUp = new Set();
     this.pause = 0;
+    this.silence = new Silence((since) => this.#giveUp(since));
     this.#queue();
     addEventListener("pagehide", () => this.#say({ bye: me }));
   }
@@ -65,6 +70,7 @@ class Switchboard {
     clearTimeout(this.retry);
     this.source?.close();
     this.source = null;
+    this.silence.rest();
     this.wishes.clear();
     this.#queue();
     this.#tell();
@@ -97,11 +103,15 @@ class Switchboard {
     } else if (this.leads) {
       if (words.bye) this.wishes.delete(words.bye);
       else if (words.wish) this.#take(words);
-      else if (words.alive === "?") this.#say({ alive: "yes" });
+      else if (words.alive === "?") {
+        this.#say({ alive: "yes" });
+        // The clock of a tab that nobody sees goes slowly, and others may be seen.
+        this.silence.look();
+      }
     } else {
       if (words.alive === "yes" || words.event || words.state) this.heardAt = performance.now();
       if (words.event) this.#pass(words.event);
-      else if (words.state) this.#show(words.state);
+      else if (words.state) this.#show(words.state, words.since);
     }
   }
 
@@ -109,7 +119,8 @@ class Switchboard {
     this.wishes.set(from, wish);
     const delivered = this.delivered.get(wish.topic);
     if (this.source && delivered !== undefined && !isLater(delivered, wish.cursor)) {
-      this.#tellState(this.state);
+      this.#tellState(this.state, this.since);
+      if (this.caughtUp.has(wish.topic)) this.#tellEvent({ control: "caught-up", topic: wish.topic });
       return;
     }
     // Several who come together are one.
@@ -121,41 +132,64 @@ class Switchboard {
     clearTimeout(this.retry);
     this.source?.close();
     this.delivered.clear();
+    this.caughtUp.clear();
     for (const { topic, cursor } of this.wishes.values()) {
       const known = this.delivered.get(topic);
       if (known === undefined || isLater(known, cursor)) this.delivered.set(topic, cursor);
     }
+    this.silence.rest();
     if (!this.delivered.size) return;
     const url = new URL("/live", location.href);
     for (const [topic, cursor] of [...this.delivered].slice(0, MOST)) url.searchParams.append("watch", `${cursor} ${topic}`);
     const source = new EventSource(url);
     this.source = source;
+    this.silence.heard();
     source.onopen = () => {
       this.pause = 0;
+      this.silence.heard();
       this.#tellState("live");
     };
     source.onmessage = ({ data }) => this.#arrived(data);
-    for (const name of ["gap", "stale"]) {
-      source.addEventListener(name, ({ data }) => this.#tellEvent({ control: name, ...JSON.parse(data) }));
+    source.addEventListener("alive", () => this.silence.heard());
+    for (const name of ["gap", "stale", "caught-up"]) {
+      source.addEventListener(name, ({ data }) => {
+        const event = { control: name, ...JSON.parse(data) };
+        this.silence.heard();
+        if (name === "caught-up") this.caughtUp.add(event.topic);
+        this.#tellEvent(event);
+      });
     }
     source.addEventListener("signed-out", ({ data }) => {
       // Whoever comes again isn't let in.
       source.close();
+      this.silence.rest();
       this.#tellEvent({ control: "signed-out", ...JSON.parse(data) });
     });
     // It ends in good order, to be opened anew.
     source.addEventListener("again", () => this.#open());
     source.onerror = () => {
       // Where to go on is in its address, so the browser's own way to come back would begin too early.
-      source.close();
-      this.#tellState("lost");
+      this.#lose(new Date());
       this.pause = Math.min(LONGEST_PAUSE_MS, Math.max(500, 2 * this.pause));
       this.retry = setTimeout(() => this.#open(), this.pause * (0.75 + Math.random() / 2));
     };
   }
 
+  #lose(since) {
+    this.source.close();
+    this.silence.rest();
+    this.#tellState("lost", this.state === "lost" ? this.since : since);
+  }
+
+  /** Nothing is heard any more: the connection is dead, or is one that never opens. */
+  #giveUp(since) {
+    this.#lose(since);
+    this.#open();
+  }
+
   // Its first line is the cursor and the topic, its second what happened.
   #arrived(data) {
+    this.silence.heard();
     const line = data.indexOf("\n");
     const space = data.indexOf(" ");
     const event = { cursor: data.slice(0, space), topic: data.slice(space + 1, line), data: data.slice(line + 1) };
@@ -167,7 +201,9 @@ class Switchboard {
   }
 
   #tellEvent(event) {
-    this.#say({ event });
+    // No other tab may be there, or watch this.
+    const hears = ([from, { topic }]) => from !== me && topic === event.topic;
+    if (event.control || [...this.wishes].some(hears)) this.#say({ event });
     this.#pass(event);
   }
 
@@ -181,16 +217,17 @@ class Switchboard {
     this.listener.message(event.data);
   }
 
-  #tellState(state) {
+  #tellState(state, since = null) {
     this.state = state;
+    this.since = since;
     if (!state) return;
-    this.#say({ state });
-    this.#show(state);
+    this.#say({ state, since });
+    this.#show(state, since);
   }
 
-  #show(state) {
+  #show(state, since) {
     if (state === "live") this.listener?.opened();
-    else this.listener?.lost();
+    else this.listener?.lost(since);
   }
 }
 

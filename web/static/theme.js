@@ -1,6 +1,7 @@
-// Dark or light: the system's, or the one that the reader chose for this browser.
+// What the reader chose for this browser: dark or light, rather than the system's, and whether long lines scroll.
 
 const KEY = "agent-comms:theme";
+export const LINES = "agent-comms:lines";
 const THEMES = ["system", "light", "dark"];
 
 export function stored(key, fallback = null) {
@@ -11,12 +12,15 @@ export function stored(key, fallback = null) {
   }
 }
 
+/** Keep a value, or with null none; returns whether that was done. */
 export function store(key, value) {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);
+    return true;
   } catch {
     // Then the choice lasts as long as the page.
+    return false;
   }
 }
 
@@ -31,8 +35,22 @@ function show() {
   button.setAttribute("aria-label", `Theme: ${theme}`);
 }
 
+/** Show whether long lines scroll; by themselves they wrap. */
+export function showLines(scroll = stored(LINES) === "scroll") {
+  document.documentElement.toggleAttribute("data-scrolls", scroll);
+  const button = document.querySelector('main [data-do="lines"]');
+  if (!button) return;
+  button.hidden = false;
+  button.setAttribute("aria-pressed", String(!scroll));
+}
+
+// Before the first picture, which would be in the other one.
+show();
+showLines();
+const knobs = document.querySelector(".knobs");
+if (knobs) knobs.hidden = false;
+
 export function begin() {
-  show();
   document.querySelector('[data-do="theme"]')?.addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] ?? "system";
     store(KEY, theme === "system" ? null : theme);

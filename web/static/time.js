@@ -11,11 +11,26 @@ const full = format({ day: "2-digit", month: "short", year: "numeric", hour: "2-
 /** Return the time of day, hh:mm:ss. */
 export const clockOf = (moment) => clock.format(moment);
 
+// No zone's day begins but at a quarter of an hour.
+const QUARTER_MS = 900_000;
+const MOST_DAYS = 2_000;
+const days = new Map();
+
 /** Return a day's name, which also tells days apart. */
-export const dayOf = (moment) => day.format(moment);
+export function dayOf(moment) {
+  const quarter = Math.floor(moment / QUARTER_MS);
+  if (!days.has(quarter)) {
+    if (days.size > MOST_DAYS) days.clear();
+    days.set(quarter, day.format(moment));
+  }
+  return days.get(quarter);
+}
 
 /** Return the reader's time zone by its name. */
 export const zoneName = () => zone;
+
+/** Return a time of the reader's zone as a field takes it. */
+export const fieldOf = (moment) => new Date(moment - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 
 /** Return how long ago something was, in one or two units. */
 export const spanOf = (moment) => span(moment, new Date());

@@ -1,50 +1,83 @@
 // A conversation, alive: a run's page and the general channel's.
 
+import "./opening.js";
+
 import { announce } from "./announce.js";
 import { Badge } from "./badge.js";
 import { Compose } from "./compose.js";
+import * as drawer from "./drawer.js";
+import { Ends } from "./ends.js";
 import { Finding } from "./finding.js";
-import { Follow } from "./follow.js";
+import { Folds } from "./folds.js";
+import { Follow, isAtEnd } from "./follow.js";
 import { parse } from "./html.js";
+import { kept, putBack } from "./kept.js";
 import { on } from "./keys.js";
 import { Lanes } from "./lanes.js";
+import { Lines, hold } from "./lines.js";
 import { Live } from "./live.js";
 import { Looked } from "./looked.js";
-import { Account, Parts } from "./parts.js";
-import { Timeline } from "./place.js";
+import { account as accountOf, parts as partsOf } from "./parts.js";
+import { FIRST, Timeline } from "./place.js";
 import { Selection } from "./selection.js";
+import { holds, mark } from "./terms.js";
 import { localize, tick } from "./time.js";
 import { Toolbar, copyLink, copyWords } from "./toolbar.js";
+import { Whereabouts } from "./whereabouts.js";
 import { Window } from "./window.js";
 
+// Of more that come together each would be a layer of its own, and they are gone before they are there.
+const MOST_FADED = 3;
+const BADGE_PX = 32;
+
 const root = document.querySelector(".timeline");
-const { stream, cursor, parts: partsUrl, room, sought, ended, errors, since, fragments } = root.dataset;
+const { stream, cursor, parts: partsUrl, room, sought, ended, errors, since, until, fragments } = root.dataset;
 const terms = JSON.parse(root.dataset.terms);
 const query = JSON.parse(root.dataset.query);
 
-localize(document);
 tick();
-history.scrollRestoration = "manual";
+// Whoever has begun to read by now isn't taken away from there.
+const opensAtEnd = isAtEnd();
 
-const timeline = new Timeline(root);
+let lines = null;
+const folds = new Folds(root, room);
+const timeline = new Timeline(root, (message) => {
+  folds.apply(message);
+  lines?.watch(message);
+});
 const looked = new Looked(timeline, room);
 const view = new Window(timeline, fragments, () => changed());
 const follow = new Follow(document.querySelector(".pill"), view);
-const parts = partsUrl ? new Parts(partsUrl) : null;
-const account = partsUrl ? new Account() : null;
+const parts = partsUrl ? partsOf(partsUrl) : null;
+const account = partsUrl ? accountOf() : null;
 const badge = new Badge(document.querySelector(".badge"));
 const selection = new Selection(() => timeline.messages(), (message) => toolbar.show(message));
-const toolbar = new Toolbar(root);
+const toolbar = new Toolbar(root, {
+  opened: (message) => lines.watch(message),
+  tapped: (message) => hold(() => selection.select(message, { focus: false }), message),
+});
+lines = new Lines(root, (change) => {
+  if (follow.here) {
+    change();
+    follow.toEnd();
+  } else hold(change, selection.current);
+});
 const finding = new Finding(timeline, view, reach, query);
+const ends = new Ends(document.querySelector(".way"), view, {
+  newest: toNewest,
+  beginning: async () => (await toBeginning()) && scrollTo({ top: 0, behavior: "instant" }),
+});
 const lanesPlace = document.querySelector(".lanes-place");
-const lanes = lanesPlace ? new Lanes(lanesPlace, (moment) => goTo({ when: moment })) : null;
+const lanes = lanesPlace ? new Lanes(lanesPlace, timeline, (moment) => goTo({ when: moment })) : null;
 const say = document.querySelector(".say");
-const compose = say ? new Compose(say) : null;
+const narrowed = Object.keys(query).some((name) => name !== "include");
+const compose = say ? new Compose(say, { narrowed, spoken: () => follow.toEnd() }) : null;
 
 function changed() {
   looked.draw();
   finding.count();
   lanes?.sight();
+  ends.draw();
   document.querySelector(".empty").hidden = timeline.size > 0;
 }
 
@@ -69,13 +102,32 @@ async function goTo(place) {
   return message;
 }
 
+/** Have the beginning in the page; returns whether it is. */
+async function toBeginning() {
+  try {
+    if (document.querySelector("main .turn.earlier")) await view.go({ after: FIRST });
+  } catch {
+    announce("These messages did not load");
+    return false;
+  }
+  follow.stop();
+  return true;
+}
+
+async function toNewest() {
+  try {
+    await follow.toEnd();
+  } catch {
+    announce("These messages did not load");
+  }
+}
+
 /** Say whether what arrived is among what is looked for; agents and kinds are the stream's business. */
 function fits(event, message) {
   if (errors !== undefined && message.dataset.wrong === undefined) return false;
   if (since && message.dataset.timestamp < since) return false;
-  if (!terms.length) return true;
-  const words = `${event.content}\n${JSON.stringify(event.tool ?? "")}`.toLowerCase();
-  return terms.every((term) => words.includes(term));
+  if (until && message.dataset.timestamp >= until) return false;
+  return holds(event, terms);
 }
 
 function take(events) {
@@ -84,15 +136,50 @@ function take(events) {
   const bySeq = new Map(events.map((event) => [String(event.seq), event]));
   const all = [...fragment.children];
   const messages = all.filter((message) => fits(bySeq.get(message.dataset.seq), message));
-  for (const message of messages) message.classList.add("arrived");
-  compose?.arrived(all);
+  if (messages.length <= MOST_FADED) for (const message of messages) message.classList.add("arrived");
+  for (const message of messages) mark(message, terms);
+  compose?.arrived(messages);
   badge.stored(new Date(events.at(-1).created_at));
-  follow.add(root, messages.length, () => view.add(messages));
-  if (follow.here && view.trim("above")) follow.toEnd();
+  const { here } = follow;
+  const add = () => view.add(messages, here);
+  follow.add(timeline, messages.length, () => (here ? view.change("above", add) : add()));
+  ends.draw();
+  if (terms.length) finding.count();
   if (timeline.size) document.querySelector(".empty").hidden = true;
-  parts?.refresh();
-  account?.refresh();
-  lanes?.refresh();
+  parts?.soon();
+  account?.soon();
+  lanes?.refresh.soon();
+}
+
+/** So much has arrived that it isn't worth drawing: whoever follows is shown the newest at once. */
+async function overtaken(newest) {
+  if (!follow.here) return false;
+  await view.go();
+  follow.toEnd();
+  compose?.arrived(timeline.messages());
+  badge.stored(new Date(newest.created_at));
+  return true;
+}
+
+/** What changes with what is said may have changed while nothing was heard. */
+function returned() {
+  for (const part of [parts, account, lanes?.refresh]) part?.now();
+}
+
+/** Go on where the reader was before the page was left. */
+async function comeBack(place) {
+  if (place.end) {
+    await toNewest();
+    return;
+  }
+  follow.stop();
+  try {
+    if (!timeline.find(place.seq)) await view.go({ at: place.seq });
+  } catch {
+    announce("These messages did not load");
+  }
+  const message = timeline.find(place.seq);
+  if (message) putBack(message, place);
 }
 
 /** Show the message that the address names, though it isn't in the page. */
@@ -110,34 +197,25 @@ root.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const message = link.closest("[data-seq]");
-  const filtered = Object.keys(query).some((name) => name !== "include");
   // Out of what is filtered a message opens among those around it.
-  if (filtered) location.assign(link.href);
+  if (narrowed) location.assign(link.href);
   else {
-    history.replaceState(null, "", link.href);
+    history.replaceState(history.state, "", link.href);
     selection.select(message, { focus: false });
     copyLink(message);
   }
 });
 addEventListener("hashchange", openHash);
 
-const openAll = () => {
-  const cards = [...root.querySelectorAll("details.fold, details.quiet")];
-  const isOpen = cards.every((card) => card.open);
-  for (const card of cards) card.open = !isOpen;
-};
 on(["j"], () => selection.step(1));
 on(["k"], () => selection.step(-1));
 on(["n"], () => finding.step(1, selection.current));
 on(["p"], () => finding.step(-1, selection.current));
 on(["e"], () => finding.failure(1, selection.current));
 on(["g"], async () => {
-  const first = root.dataset.first ?? "0001-01-01T00:00:00Z";
-  await view.go({ after: `${first},0` });
-  follow.stop();
-  if (timeline.first) reach(timeline.first);
+  if ((await toBeginning()) && timeline.first) reach(timeline.first);
 });
-on(["G"], () => follow.toEnd());
+on(["G"], () => toNewest());
 on(["f"], () => {
   if (follow.here) {
     follow.stop();
@@ -148,12 +226,10 @@ on(["f"], () => {
   }
 });
 on(["o", "Enter"], (event) => {
-  const card = selection.current?.querySelector("details");
-  if (!card || (event.key === "Enter" && event.target.closest("a, button, summary"))) return false;
-  card.open = !card.open;
-  return true;
+  if (!selection.current || (event.key === "Enter" && event.target.closest("a, button, summary"))) return false;
+  return folds.turn(selection.current);
 });
-on(["E"], openAll);
+on(["E"], () => folds.turnAll(root));
 on(["c"], () => selection.current && copyLink(selection.current));
 on(["y"], () => selection.current && copyWords(selection.current));
 on(["Escape"], () => selection.select(null));
@@ -164,19 +240,30 @@ const actions = {
 };
 for (const [name, action] of Object.entries(actions)) document.querySelector(`main [data-do="${name}"]`)?.addEventListener("click", action);
 
-const sieve = document.querySelector(".sieve");
-sieve.addEventListener("formdata", ({ formData }) => {
-  for (const [name, value] of [...formData]) if (!value) formData.delete(name);
-});
+drawer.begin();
 
-const head = document.querySelector(".head");
-new ResizeObserver(() => {
-  const height = getComputedStyle(head).position === "sticky" ? head.offsetHeight : 0;
+const [head, bar] = [".head", ".bar"].map((name) => document.querySelector(name));
+const heights = new ResizeObserver(() => {
+  // Above the bar there may be the badge.
+  const height = getComputedStyle(head).position === "sticky" ? head.offsetHeight : bar.offsetHeight + BADGE_PX;
   document.documentElement.style.scrollPaddingTop = `${height + 16}px`;
-}).observe(head);
+});
+heights.observe(head);
+heights.observe(bar);
 
+compose?.arrived(timeline.messages());
 looked.draw();
-if (sought && timeline.find(sought)) reach(timeline.find(sought));
+/** Take note of what is read and where, once the reader is where they belong. */
+function begin() {
+  looked.look();
+  new Whereabouts(timeline, follow);
+}
+
+const reader = kept();
+if (reader) comeBack(reader).finally(begin);
+else if (sought && timeline.find(sought)) reach(timeline.find(sought));
 else if (location.hash.startsWith("#m-")) openHash();
-else if (view.isAtEnd) follow.toEnd();
-if (ended === undefined) new Live(stream, cursor, badge, take);
+else if (view.isAtEnd && (opensAtEnd || location.hash)) follow.toEnd();
+else follow.stop();
+if (!reader) begin();
+if (ended === undefined) new Live(stream, cursor, badge, take, { overtaken, returned });

@@ -1,12 +1,16 @@
 // What can be done with a message: copy what it says, its link, open it alone. One bar for all of them.
 
 import { announce } from "./announce.js";
+import { ask } from "./ask.js";
 import { parse } from "./html.js";
 import { localize } from "./time.js";
 
+// Where a finger points, or there is little room, the bar is a row below the message that was tapped; the stylesheet has the same.
+const row = matchMedia("(pointer: coarse), (max-width: 760px)");
 const ICON = '<svg class="icon" aria-hidden="true"><use href="#i-NAME"></use></svg>';
 
-async function write(text, what) {
+/** Copy a text and say so. */
+export async function write(text, what) {
   try {
     await navigator.clipboard.writeText(text);
     announce(`${what} copied`);
@@ -27,7 +31,7 @@ export const copyLink = (message) => write(new URL(message.querySelector(".at").
 /** Copy what a message says, as it was published. */
 export async function copyWords(message) {
   try {
-    const answer = await fetch(page(message, "raw"));
+    const answer = await ask(page(message, "raw"));
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     await write(await answer.text(), "Text");
   } catch {
@@ -43,7 +47,7 @@ export async function openWhole(message, link) {
     const url = new URL(page(message, "whole"));
     const q = new URLSearchParams(location.search).get("q");
     if (q) url.searchParams.set("q", q);
-    const answer = await fetch(url);
+    const answer = await ask(url);
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const whole = parse(await answer.text()).querySelector("article");
     localize(whole);
@@ -59,18 +63,27 @@ export async function openWhole(message, link) {
 }
 
 export class Toolbar {
-  constructor(root) {
+  /**
+   * @param {Element} root of the messages
+   * @param {object} told
+   * @param {(message: Element) => void} told.opened is given a message that is shown as a whole
+   * @param {(message: Element | null) => void} told.tapped is given the message that was tapped, where none is pointed at
+   */
+  constructor(root, { opened, tapped }) {
     this.root = root;
+    this.opened = opened;
+    this.tapped = tapped;
     this.message = null;
     this.element = document.createElement("div");
     this.element.className = "toolbar";
     this.element.append(
-      this.#button("copy", "Copy what it says", () => copyWords(this.message)),
-      this.#button("link", "Copy link", () => copyLink(this.message)),
-      this.#button("page", "Open by itself", () => location.assign(page(this.message))),
+      this.#button("copy", "Copy", "Copy what it says", () => copyWords(this.message)),
+      this.#button("link", "Link", "Copy link", () => copyLink(this.message)),
+      this.#button("page", "Open", "Open by itself", () => location.assign(page(this.message))),
     );
-    root.addEventListener("pointerover", (event) => this.show(event.target.closest("[data-seq]")));
-    root.addEventListener("focusin", (event) => this.show(event.target.closest("[data-seq]")));
+    for (const pointed of ["pointerover", "focusin"]) {
+      root.addEventListener(pointed, ({ target }) => row.matches || this.show(target.closest("[data-seq]")));
+    }
     root.addEventListener("click", (event) => this.#click(event));
   }
 
@@ -80,21 +93,23 @@ export class Toolbar {
     message.append(this.element);
   }
 
-  #button(icon, words, action) {
+  #button(icon, word, words, action) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "knob";
     button.title = words;
     button.setAttribute("aria-label", words);
-    button.append(parse(ICON.replace("NAME", icon)));
+    button.append(parse(`${ICON.replace("NAME", icon)}<span class="name">${word}</span>`));
     button.addEventListener("click", action);
     return button;
   }
 
   #click(event) {
+    if (row.matches && !event.target.closest("a, button")) this.tapped(event.target.closest("[data-seq]"));
     const link = event.target.closest("a[data-whole]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    openWhole(link.closest("[data-seq]"), link);
+    const message = link.closest("[data-seq]");
+    openWhole(message, link).then(() => this.opened(message));
   }
 }

@@ -1,15 +1,16 @@
 // The part of a conversation that is in the page: more is loaded at either end as the reader comes near,
 // and what is far from them is taken away, so that the page stays light however long the conversation is.
 
+import { ask } from "./ask.js";
 import { still } from "./follow.js";
 import { parse } from "./html.js";
-import { placeOf } from "./place.js";
+import { after, before, placeOf } from "./place.js";
 import { localize } from "./time.js";
 
 const NEAR = "600px 0px";
 // Elements of messages; with their texts, and the page around them, they are no more than 6,000 nodes.
-const MOST = 3_300;
-const KEPT = 2_700;
+const MOST = 3_000;
+const KEPT = 2_400;
 // What arrived while the end wasn't loaded, and may have been stored after it was read.
 const MOST_MISSED = 500;
 
@@ -27,6 +28,7 @@ export class Window {
     this.changed = changed;
     this.loading = null;
     this.missed = [];
+    this.meanwhile = null;
     this.watcher = new IntersectionObserver((entries) => this.#near(entries), { rootMargin: NEAR });
     this.#wire();
   }
@@ -36,8 +38,15 @@ export class Window {
     return !this.#link("later");
   }
 
-  /** Take what arrived; return what is new in the page. */
-  add(messages) {
+  /**
+   * Take what arrived; return what is new in the page.
+   * @param {Element[]} messages
+   * @param {boolean} followed whether the reader is at the end
+   */
+  add(messages, followed) {
+    this.meanwhile?.push(...messages);
+    // Far below a reader who stays where they are it isn't piled up.
+    if (!followed && this.isAtEnd && this.#elements > KEPT) this.#offer("later");
     const openBelow = !this.isAtEnd;
     if (openBelow && this.missed !== null) {
       this.missed.push(...messages);
@@ -46,11 +55,21 @@ export class Window {
     return this.timeline.add(messages, { openAbove: Boolean(this.#link("earlier")), openBelow });
   }
 
-  /** Take away what is too much, far from the reader. */
-  trim(end) {
-    if (this.timeline.element.getElementsByTagName("*").length <= MOST || !this.timeline.trim(end, KEPT)) return false;
-    this.#offer(end === "above" ? "earlier" : "later");
-    return true;
+  get #elements() {
+    return this.timeline.element.getElementsByTagName("*").length;
+  }
+
+  /**
+   * Change the page, then take away what is too much, far from the reader at one end.
+   * Where things are is asked before anything is changed: asked in between, all of it would be laid out twice.
+   */
+  change(end, change) {
+    const far = this.timeline.far(end);
+    const changed = change();
+    if (this.#elements > MOST && this.timeline.trim(far.filter((message) => message.isConnected), KEPT)) {
+      this.#offer(end === "above" ? "earlier" : "later");
+    }
+    return changed;
   }
 
   /** Load one end; returns when it is there. */
@@ -65,16 +84,24 @@ export class Window {
     const url = new URL(this.url, location.href);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     await this.loading;
-    await this.#fetch(url, null, (fragment) => {
-      const messages = messagesOf(fragment);
-      localize(fragment);
-      this.timeline.replace(messages);
-      this.#place("earlier", fragment);
-      this.#place("later", fragment);
-      document.querySelector(".newest")?.remove();
-      this.missed = [];
-      this.changed();
-    });
+    // What arrives while they are on their way may have been stored after they were read.
+    const arrived = (this.meanwhile = []);
+    try {
+      await this.#fetch(url, null, (fragment) => {
+        const messages = messagesOf(fragment);
+        localize(fragment);
+        this.timeline.replace(messages);
+        this.#place("earlier", fragment);
+        this.#place("later", fragment);
+        document.querySelector(".newest")?.remove();
+        this.missed = [];
+        this.meanwhile = null;
+        this.add(arrived, true);
+        this.changed();
+      });
+    } finally {
+      this.meanwhile = null;
+    }
   }
 
   #link(side) {
@@ -85,7 +112,7 @@ export class Window {
     if (link) link.textContent = `Loading ${TEXT[link.parentElement.classList.contains("later") ? "later" : "earlier"].toLowerCase()} …`;
     const work = (async () => {
       try {
-        const answer = await fetch(url);
+        const answer = await ask(url);
         if (!answer.ok) throw new Error(`status ${answer.status}`);
         use(parse(await answer.text()));
       } catch (error) {
@@ -106,18 +133,36 @@ export class Window {
   #extend(side, fragment) {
     const messages = messagesOf(fragment);
     localize(fragment);
-    still(this.timeline.element, () => {
-      this.timeline.add(messages);
-      this.#place(side, fragment);
-      if (side === "later" && this.isAtEnd) {
-        if (this.missed === null) this.#offer("later");
-        else this.timeline.add(this.missed);
-        this.missed = [];
-        document.querySelector(".newest")?.remove();
-      }
-      this.trim(side === "earlier" ? "below" : "above");
+    const edge = side === "earlier" ? this.timeline.first : this.timeline.last;
+    const isFocused = this.#link(side) === document.activeElement;
+    still(this.timeline, () => {
+      this.change(side === "earlier" ? "below" : "above", () => {
+        this.timeline.add(messages);
+        this.#place(side, fragment);
+        if (side === "later" && this.isAtEnd) {
+          if (this.missed === null) this.#offer("later");
+          else this.timeline.add(this.missed);
+          this.missed = [];
+          document.querySelector(".newest")?.remove();
+        }
+      });
       this.changed();
     });
+    if (isFocused) this.#focusBeyond(side, edge);
+  }
+
+  /** Have who came to the link by keys go on with what came in its place, beyond the message that was the last one. */
+  #focusBeyond(side, edge) {
+    const onward = side === "earlier" ? before : after;
+    for (let message = edge ? onward(edge) : this.timeline.first; message; message = onward(message)) {
+      const parts = [...message.querySelectorAll("a, summary")];
+      const part = parts.find((one) => one.checkVisibility({ visibilityProperty: true }));
+      if (part) {
+        part.focus();
+        return;
+      }
+    }
+    this.#link(side)?.focus({ preventScroll: true });
   }
 
   /** Put a fragment's link in the place of the page's. */
