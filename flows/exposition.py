@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException
 from importlib.metadata import version
 from urllib.request import urlopen
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,6 +14,7 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     disable_created_metrics,
+    make_wsgi_app,
     start_http_server,
 )
 from prometheus_client.core import Metric
@@ -35,6 +37,8 @@ BYTEWAX_ENABLED, BYTEWAX_PORT, BYTEWAX_DEFAULT_PORT = (
     "3030",
 )
 BYTEWAX_S = 1.0
+# Beside the metrics, for who asks whether a program can do its work.
+READINESS = "/readyz"
 # What several programs tell.
 CONNECTED, CONNECTED_WORDS = "agent_comms_connected", "1 while the connection is up and answers, 0 while not."
 
@@ -87,13 +91,17 @@ def build(program: str) -> Info:
     return info
 
 
-def serve(registry: CollectorRegistry, settings: Settings, *, lasting: bool) -> None:
+def serve(
+    registry: CollectorRegistry, settings: Settings, *, lasting: bool, awaited: Callable[[], str] | None = None
+) -> None:
     """Serve metrics as the settings say. A port that can't be had is a warning.
 
     Args:
         registry: the metrics.
         settings: the environment.
         lasting: whether the program has a port by default.
+        awaited: what the program waits for before it can do its work, empty once it has it; where this is given,
+            `/readyz` answers 503 and says so until then, and 200 from then on.
     """
     port = settings.agent_comms_metrics_port
     if port is None:
@@ -102,7 +110,9 @@ def serve(registry: CollectorRegistry, settings: Settings, *, lasting: bool) -> 
         return
     logging.getLogger().addHandler(Tally(count_lines(registry)))
     try:
-        start_http_server(port, settings.agent_comms_metrics_host, registry=registry)
+        server, _ = start_http_server(port, settings.agent_comms_metrics_host, registry=registry)
+        if awaited:
+            server.set_app(_with_readiness(make_wsgi_app(registry), awaited))
     except OSError as error:
         log.warning(
             "metrics: port %d can't be had (%s), so this process runs without",
@@ -110,6 +120,17 @@ def serve(registry: CollectorRegistry, settings: Settings, *, lasting: bool) -> 
             error.strerror,
             extra={"todo": "choose another one with AGENT_COMMS_METRICS_PORT, or 0 for none"},
         )
+
+
+def _with_readiness(metrics: WSGIApplication, awaited: Callable[[], str]) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != READINESS:
+            return metrics(environ, start_response)
+        what = awaited()
+        start_response("503 Service Unavailable" if what else "200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"waiting for {what}\n".encode() if what else b"ready\n"]
+
+    return answer
 
 
 class BytewaxMetrics(Collector):

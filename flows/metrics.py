@@ -148,7 +148,13 @@ class FlowMetrics:
         """Serve the metrics on a port. A port that is taken is a warning."""
         self.registry.register(Expiries(settings, lambda: self._source.server_certificate))
         self.registry.register(target.told(settings))
-        exposition.serve(self.registry, settings, lasting=True)
+        exposition.serve(self.registry, settings, lasting=True, awaited=self._awaited)
+
+    def _awaited(self) -> str:
+        """Return who has not let us in yet: later faults are waited for, and another flow would fare no better."""
+        if self._admission is not None and not self._admission.is_granted:
+            return "Postgres to let it in"
+        return "" if self._source.consumer_state() else "NATS to tell of its consumer"
 
     def received(self, messages: Sequence[JetStreamMessage]) -> None:
         """Count delivered messages."""

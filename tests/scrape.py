@@ -2,6 +2,8 @@
 
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
@@ -40,6 +42,14 @@ def labels(port: int) -> Iterator[tuple[str, str]]:
     for family in families(port):
         for sample in family.samples:
             yield from sample.labels.items()
+
+
+def readiness(port: int) -> tuple[int, str]:
+    """Return how a process answers who asks whether it can do its work."""
+    with closing(HTTPConnection(HOST, port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 def metric(port: int, name: str) -> float:

@@ -10,6 +10,7 @@ from connectors.embedded import EmbeddedNats, EmbeddedPostgres
 from connectors.loopback import HOST, free_port
 from flows import topology
 from tests.ingestion import Ingest, assert_runs_agree, assert_whole, payload, publish_many, subject
+from tests.scrape import metric, readiness
 from tests.servers import StreamHandle, fresh_database, fresh_stream
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -238,3 +239,20 @@ def test_a_wrong_setting_ends_it_at_the_start_with_one_line(
     (line,) = ingest.log.read_text().splitlines()
     words = "it takes a whole number from 1 to 1125899906842624, but got 'plenty'"
     assert line == f"agent-comms: AGENT_COMMS_MAX_MESSAGE_BYTES: {words}"
+
+
+def test_a_flow_is_ready_once_nats_has_told_of_its_consumer_and_remains_so(
+    own_nats_server: EmbeddedNats, database: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    with fresh_stream(own_nats_server) as stream:
+        own_nats_server.stop()
+        with Ingest(stream, database, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port)):
+            wait_until(lambda: metric(port, "agent_comms_connected/postgres") == 1, "it to be in Postgres")
+            assert readiness(port) == (503, "waiting for NATS to tell of its consumer\n")
+            own_nats_server.start()
+            wait_until(lambda: readiness(port) == (200, "ready\n"), "it to be ready")
+            own_nats_server.stop()
+            wait_until(lambda: metric(port, "agent_comms_connected/nats") == 0, "it to have lost NATS")
+            assert readiness(port) == (200, "ready\n")
+            own_nats_server.start()

@@ -33,7 +33,7 @@ from tests.ingestion import (
 )
 from tests.processes import freeze
 from tests.proxy import Proxy
-from tests.scrape import metric
+from tests.scrape import metric, readiness
 from tests.servers import PostgresServer, StreamHandle, fresh_database
 from tests.waiting import wait_until
 from tests.writers import Writer
@@ -84,6 +84,7 @@ def test_who_is_not_let_in_says_so_before_any_message_comes_and_leaves_them_to_o
     outside.wait_until_said("postgres: not let in, so nothing is taken: ")
     outside.wait_until_said("pulling from consumer")
     assert metric(port, "agent_comms_connected/postgres") == 0
+    assert readiness(port) == (503, "waiting for Postgres to let it in\n")
     inside = start()
     publish_many(stream, range(1_000))
     settles_whole(inside, 1_000)
@@ -96,6 +97,7 @@ def test_who_is_not_let_in_says_so_before_any_message_comes_and_leaves_them_to_o
     settles_whole(outside, 2_000)
     outside.wait_until_said("postgres: let in after ")
     assert metric(port, "agent_comms_connected/postgres") == 1
+    assert readiness(port) == (200, "ready\n")
     outside.close()
 
 

@@ -187,6 +187,7 @@ class TestPods:
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["httpGet"]["port"] in ports
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         # An autoscaler and a number of our own would pull in two directions.
         assert "replicas" not in spec
         scaler = BY_TITLE[f"HorizontalPodAutoscaler/{name}"]["spec"]
