@@ -23,7 +23,7 @@ from flows.message import Event
 from web.mailbox import Mailbox
 from web.metrics import SUBSCRIBERS
 from web.pool import Connection
-from web.queries import Key, Scope, newest_seq, read_runs, tail
+from web.queries import Key, Scope, newest_seq, read_gone_silent, read_runs, tail
 from web.reach import reach_of
 from web.sight import EVERYTHING, Sight
 from web.watchers import Watchers
@@ -41,6 +41,9 @@ JUMP = 20_000
 # The run list's watchers are told of a run no more often.
 RUN_PAUSE_S = 0.5
 RUNS_AT_ONCE = 200
+# A run goes silent without a word, and shows it no later than so.
+SILENCE_EVERY_S = 2.0
+MOST_SILENT = 10_000
 SWEEP_S = 1.0
 LEAST_BACKOFF_S = 0.1
 MOST_BACKOFF_S = 2.0
@@ -75,6 +78,7 @@ class Hub:
         self._heard = time.monotonic()
         self._away_since: datetime | None = None
         self._touched: dict[Key, None] = {}
+        self._silent_until: datetime | None = None
         self._announced = 0.0
         self._announced_head = 0
         self._swept = 0.0
@@ -195,6 +199,7 @@ class Hub:
             for notice in connection.notifies(timeout=max(0.0, due), stop_after=1):
                 self._note(notice)
             self._advance(connection)
+            self._look_for_silence(connection)
             self._announce(connection)
             self._sweep()
 
@@ -241,6 +246,17 @@ class Hub:
         # Whoever came while the head was being read may have missed what lies before it.
         for mailbox in self._watchers:
             mailbox.lapse()
+
+    def _look_for_silence(self, connection: Connection) -> None:
+        until = datetime.now(UTC) - self._stale_after
+        since = self._silent_until or until
+        if until - since < timedelta(seconds=SILENCE_EVERY_S):
+            # Whoever comes looks for itself at what was before.
+            self._silent_until = since
+            return
+        self._silent_until = until
+        if self._watchers.want_runs:
+            self._touched.update(dict.fromkeys(read_gone_silent(connection, since, until, MOST_SILENT)))
 
     def _announce(self, connection: Connection) -> None:
         if not self._touched or time.monotonic() - self._announced < RUN_PAUSE_S:

@@ -290,14 +290,24 @@ class Reader:
         return self._runs("runs_by_key", namespaces=[n for n, _ in pairs], uids=[u for _, u in pairs])
 
     def touched_since(self, seq: int, limit: int) -> tuple[list[Key] | None, int]:
-        """Return the runs that said something after a cursor, and the cursor this is true for.
+        """Return the runs that said something after a cursor or went silent, and the cursor this is true for.
 
-        None instead of the runs where more than `limit` messages would have to be looked at.
+        None instead of the runs where more than `limit` messages would have to be looked at, or as many went silent.
         """
         *rows, (*_, count) = self._rows("runs_touched_since", seq=seq, limit=limit)
-        if count >= limit:
+        silent = self._gone_silent_since(seq, limit)
+        if count >= limit or len(silent) >= limit:
             return None, self.head()
-        return [(namespace, uid) for namespace, uid, _, _ in rows], max((last for _, _, last, _ in rows), default=seq)
+        said = [(namespace, uid) for namespace, uid, _, _ in rows]
+        return [*dict.fromkeys(said + silent)], max((last for _, _, last, _ in rows), default=seq)
+
+    def _gone_silent_since(self, seq: int, limit: int) -> list[Key]:
+        stored_at = next((moment for (moment,) in self._rows("stored_at", seq=seq)), None)
+        if stored_at is None:
+            return []
+        until = datetime.now(UTC) - self._stale_after
+        since = stored_at - self._stale_after
+        return self._pool.ask(lambda connection: read_gone_silent(connection, since, until, limit))
 
     def resolve(self, scope: Scope, run: str | None = None) -> Scope | None:
         """Return the scope with its workflow named in full; None where no such run is known (yet).
@@ -438,6 +448,12 @@ def read_events(
     rows = connection.execute(statement, {**arguments, "limit": limit, "max_bytes": PAGE_BYTES}).fetchall()
     bounded = len(rows) == limit or max((row[16] for row in rows), default=0) >= PAGE_BYTES
     return [make_event(row) for row in rows], bounded
+
+
+def read_gone_silent(connection: Connection, since: datetime, until: datetime, limit: int) -> list[Key]:
+    """Return the running runs whose last message lies between two times, the first one included."""
+    arguments = {"since": since, "until": until, "limit": limit}
+    return connection.execute(sql.query("runs_gone_silent"), arguments).fetchall()
 
 
 def read_runs(connection: Connection, query: str, stale_after: timedelta, arguments: dict[str, object]) -> list[RunRow]:

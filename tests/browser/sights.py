@@ -1,5 +1,8 @@
 """What a reader would notice about a page."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from playwright.sync_api import Locator, Page, expect
 
 from tests.waiting import wait_until
@@ -61,6 +64,13 @@ PALE = """() => {
 
 def message(page: Page, seq: int) -> Locator:
     return page.locator(f'[data-seq="{seq}"]')
+
+
+@contextmanager
+def leaving(page: Page) -> Iterator[None]:
+    """Wait until another page is there: what Playwright calls a navigation may be a script that notes its place."""
+    with page.expect_event("load"):
+        yield
 
 
 def sequence(page: Page) -> list[int]:

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser import story
 from tests.browser.conftest import OpenPage
 from tests.browser.rows import insert, message
-from tests.browser.sights import expect_live, sequence, wait_for
+from tests.browser.sights import expect_live, leaving, sequence, wait_for
 from tests.browser.sights import message as shown
 from tests.webserver import WebServer
 
@@ -151,7 +151,7 @@ def test_every_kind_that_a_run_has_can_be_chosen(database: str, open_page: OpenP
     # Without scripts those that the page shows are known.
     expect(options).to_have_text([*fixed, "log", *(["run-started"] if javascript else [])])
     page.get_by_label("Kind").select_option("log")
-    with page.expect_navigation():
+    with leaving(page):
         page.get_by_role("button", name="Show").click()
     assert sequence(page) == [places[1], places[-3]]
     page.get_by_text("Filter", exact=True).click()

@@ -12,7 +12,7 @@ from flows.retention import prune
 from tests.browser import story
 from tests.browser.conftest import DESK, PHONE, OpenPage, Witness
 from tests.browser.rows import insert, message
-from tests.browser.sights import KEEP_WORDS, OVERFLOW, expect_live, sequence
+from tests.browser.sights import KEEP_WORDS, OVERFLOW, expect_live, leaving, sequence
 from tests.browser.test_every_page import AXE, VIOLATIONS
 from tests.webserver import WebServer
 
@@ -261,7 +261,7 @@ def test_what_ran_yesterday_or_last_night_is_one_choice_of_the_readers_own_days(
         ("Last night, 22:00 to 06:00", ["morning", "evening"]),
     ):
         page.locator(".more-filters > summary").click()
-        with page.expect_navigation():
+        with leaving(page):
             page.get_by_role("link", name=words, exact=True).click()
         assert names(page) == found
         # What else was asked for is kept, and the twin is asked for the same.

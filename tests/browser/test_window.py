@@ -11,7 +11,17 @@ from flows.message import Message
 from tests.browser import story
 from tests.browser.conftest import DESK, PHONE, OpenPage, Witness
 from tests.browser.rows import insert, message
-from tests.browser.sights import AT_THE_END, FIRST, expect_live, nodes, place_of, sequence, wait_for, wait_until_still
+from tests.browser.sights import (
+    AT_THE_END,
+    FIRST,
+    expect_live,
+    leaving,
+    nodes,
+    place_of,
+    sequence,
+    wait_for,
+    wait_until_still,
+)
 from tests.browser.sights import message as shown
 from tests.servers import PostgresServer, fresh_database
 from tests.webserver import WebServer
@@ -361,6 +371,7 @@ def test_who_comes_back_or_reloads_goes_on_where_they_were(long: Long, open_page
     wait_for(page, f"({AT_THE_END}) && !document.querySelector('main .turn.later')")
     wait_until_still(page)
     page.goto("/agents/general")
-    page.go_back()
+    with leaving(page):
+        page.go_back()
     expect(shown(page, page.evaluate(LAST))).to_be_in_viewport()
     wait_for(page, f"({AT_THE_END}) && !document.querySelector('main .turn.later')")
