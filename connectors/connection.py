@@ -26,6 +26,7 @@ from nats.js import JetStreamContext
 from nkeys import NkeysError
 
 from connectors.client import TolerantClient
+from connectors.tls import UnusableFile, client_context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,20 +48,6 @@ class NatsUnavailable(ConnectionError):
 
 class GivenUp(NatsUnavailable):
     """Whoever waited for a server was asked to wait no longer."""
-
-
-class UnusableFile(NatsUnavailable):
-    """A file that TLS needs can't be used; the text is one line that names it.
-
-    Attributes:
-        option: which of `NatsOptions` it is, such as `ca_file`.
-        why: the file, and what is wrong with it.
-    """
-
-    def __init__(self, option: str, file: Path, why: str) -> None:
-        self.option = option
-        self.why = f"{file} {why}"
-        super().__init__(f"{option}: {self.why}")
 
 
 @dataclass(frozen=True)
@@ -94,37 +81,7 @@ class NatsOptions:
         Raises:
             UnusableFile: one of the files can't be read, or doesn't hold what it is to hold.
         """
-        if not (self.ca_file or self.cert_file):
-            return None
-        if self.ca_file:
-            _require_certificate("ca_file", self.ca_file)
-        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        if self.cert_file:
-            _require_certificate("cert_file", self.cert_file)
-            self._load_key(context, self.cert_file)
-        return context
-
-    def _load_key(self, context: ssl.SSLContext, cert_file: Path) -> None:
-        option, file = ("key_file", self.key_file) if self.key_file else ("cert_file", cert_file)
-        asked: list[bool] = []
-
-        def no_password() -> str:
-            # Without this, OpenSSL would ask for it on the terminal, and wait.
-            asked.append(True)
-            return ""
-
-        try:
-            context.load_cert_chain(cert_file, self.key_file, no_password)
-        except ssl.SSLError as error:
-            if asked:
-                why = "holds an encrypted key, and there is nobody to give its password"
-            elif "KEY_VALUES_MISMATCH" in (error.reason or ""):
-                why = f"holds a key that doesn't belong to the certificate in {cert_file}"
-            else:
-                why = f"holds no key that can be used{f' ({error.reason})' if error.reason else ''}"
-            raise UnusableFile(option, file, why) from error
-        except OSError as error:
-            raise UnusableFile(option, file, f"can't be read: {error.strerror}") from error
+        return client_context(self.ca_file, self.cert_file, self.key_file)
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `nats.connect` that these options stand for."""
@@ -143,19 +100,6 @@ class NatsOptions:
         elif self.nkey_seed_file:
             arguments["nkeys_seed"] = str(self.nkey_seed_file)
         return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _require_certificate(option: str, file: Path) -> None:
-    probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        probe.load_verify_locations(cafile=file)
-    except ssl.SSLError as error:
-        raise UnusableFile(option, file, "holds no certificate in PEM") from error
-    except OSError as error:
-        raise UnusableFile(option, file, f"can't be read: {error.strerror}") from error
-    # It may hold a list of those that are revoked, and nothing else.
-    if not probe.cert_store_stats()["x509"]:
-        raise UnusableFile(option, file, "holds no certificate in PEM")
 
 
 class NatsConnection:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from connectors.connection import NatsOptions, NatsUnavailable
+from connectors.connection import NatsOptions
+from connectors.parcel import Parcel, Ticket
 from connectors.puback import NoAnswer, PubAck, PublishError, Refused, TooLarge
 from connectors.publisher import Departure, Publisher
-from connectors.spool import Parcel, Spool, Ticket
+from connectors.spool import Spool
 
 # Nothing acknowledged for so long, with messages on their way: NATS is as good as away.
 STALLED_S = 2.0
@@ -170,7 +171,7 @@ class Outbox:
             )
             try:
                 publisher.connect(wait=True, unless=self._closing.is_set)
-            except (NatsUnavailable, OSError) as error:
+            except OSError as error:
                 if not self._closing.is_set():
                     self._on_trouble(error)
                     self._closing.wait(RETRY_CONNECT_S)

@@ -4,7 +4,8 @@ from urllib.parse import urlsplit
 
 import nkeys
 
-from connectors.connection import NatsOptions, UnusableFile
+from connectors.connection import NatsOptions
+from connectors.tls import UnusableFile
 from flows.settings import SettingError, Settings
 
 _SCHEMES = ("nats", "tls", "ws", "wss")

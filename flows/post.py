@@ -6,8 +6,9 @@ from typing import Self
 from msgspec import Struct
 
 from connectors.outbox import Outbox
+from connectors.parcel import Parcel
 from connectors.puback import PublishError
-from connectors.spool import Parcel, Spool, SpoolError
+from connectors.spool import Spool, SpoolError
 from flows.ledger import Desk
 from flows.nats import nats_options
 from flows.payload import Speaker, shrink

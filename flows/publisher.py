@@ -5,8 +5,8 @@ import time
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from connectors.parcel import Parcel
 from connectors.puback import PublishError
-from connectors.spool import Parcel
 from flows.fit import budget, fit
 from flows.payload import Speaker, compose
 from flows.post import Post

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from connectors.lines import Line, Loss
 from connectors.outbox import Outbox
+from connectors.parcel import Parcel
 from connectors.pipe import PipeReader
 from connectors.puback import PublishError
-from connectors.spool import Parcel
 from connectors.tail import FollowedFile
 from flows.codex import FileKind, State
 from flows.ending import Ending

@@ -26,6 +26,7 @@ from connectors.bootstrap import compare
 from connectors.certificate import certificate_ends
 from connectors.connection import NatsConnection, NatsUnavailable
 from connectors.nack import Manifest, NackError
+from connectors.tls import UnusableFile
 from flows import subject, topology
 from flows.message import DEFAULT_NAMESPACE, PERSON
 from flows.nats import nats_options
@@ -112,7 +113,7 @@ def check_nats(settings: Settings) -> Iterator[Finding]:
     began = time.monotonic()
     try:
         patient.connection.connect(wait=False)
-    except NatsUnavailable as error:
+    except (NatsUnavailable, UnusableFile) as error:
         yield failing("nats", str(in_words(error) or error), _how_to_connect(str(error)))
         yield skipped("permissions", "there is no connection to NATS")
         yield skipped("stream", "there is no connection to NATS")

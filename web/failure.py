@@ -93,10 +93,11 @@ def in_words(error: Exception) -> Failure | None:
     # Imported here, so that a command that fails at nothing doesn't wait for them.
     import psycopg
 
-    from connectors.connection import NatsUnavailable, UnusableFile
+    from connectors.connection import NatsUnavailable
     from connectors.migrations import MigrationError
     from connectors.nack import NackError
     from connectors.puback import NoAnswer, PublishError
+    from connectors.tls import UnusableFile
     from flows.payload import PayloadError
     from flows.settings import SettingError
 

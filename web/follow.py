@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from connectors.connection import NatsUnavailable
 from connectors.outbox import CHECKPOINT_S
+from connectors.parcel import Parcel
 from connectors.puback import PublishError
-from connectors.spool import Parcel
 from connectors.watch import FileWatch
 from flows.ending import Ending
 from flows.fit import budget

@@ -9,9 +9,10 @@ import pytest
 
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.outbox import Outbox
+from connectors.parcel import Parcel, Ticket
 from connectors.puback import NotPermitted, PublishError
 from connectors.publisher import SILENCE
-from connectors.spool import Parcel, Spool, Ticket
+from connectors.spool import Spool
 from tests.integration.test_follow import guarded_stream
 from tests.processes import is_stopped
 from tests.servers import NatsServer, StreamHandle, fresh_stream

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.spool import Parcel, Spool, SpoolError
+from connectors.parcel import Parcel
+from connectors.spool import Spool, SpoolError
 
 ROOM = 1024 * 1024
 
