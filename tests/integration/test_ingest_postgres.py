@@ -97,7 +97,7 @@ def test_who_is_not_let_in_says_so_before_any_message_comes_and_leaves_them_to_o
     settles_whole(outside, 2_000)
     outside.wait_until_said("postgres: let in after ")
     assert metric(port, "agent_comms_connected/postgres") == 1
-    assert readiness(port) == (200, "ready\n")
+    wait_until(lambda: readiness(port) == (200, "ready\n"), "it to be ready")
     outside.close()
 
 
