@@ -89,6 +89,21 @@ def test_a_run_that_speaks_moves_to_the_top(database: str, open_page: OpenPage) 
     assert names(page) == ["third", "first", "second"]
 
 
+def test_a_run_that_goes_silent_moves_by_itself(database: str, open_page: OpenPage) -> None:
+    page = open_page("/agents")
+    expect_live(page)
+    soon_silent = now() - timedelta(minutes=15) + timedelta(seconds=5)
+    insert(
+        database,
+        [
+            message(soon_silent, "planner", "message", "Words.", run="silent"),
+            message(now(), "planner", "message", "Words.", run="talks"),
+        ],
+    )
+    expect(page.locator("[data-shelf=running] [data-run=talks]")).to_be_visible()
+    expect(page.locator("[data-shelf=stale] [data-run=silent] .state")).to_have_text("stale")
+
+
 def test_what_needs_attention_comes_first(sample: str, open_page: OpenPage) -> None:
     page = open_page("/agents")
     shelves = page.locator(".shelf:not([hidden])").evaluate_all("all => all.map((one) => one.dataset.shelf)")
