@@ -23,6 +23,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.browser.sights import KEEP_ANNOUNCED
 from tests.webserver import WebServer
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -111,6 +112,7 @@ def open_page(chromium: Browser, address: str, witness: Witness) -> Iterator[Ope
         options.setdefault("reduced_motion", "reduce")
         context = chromium.new_context(viewport={"width": width, "height": height}, base_url=address, **options)
         contexts.append(context)
+        context.add_init_script(KEEP_ANNOUNCED)
         if before:
             context.add_init_script(before)
         context.set_default_timeout(PATIENCE_MS)

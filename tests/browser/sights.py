@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 
 from tests.waiting import wait_until
 
@@ -21,6 +21,23 @@ KEEP_WORDS = """
     new MutationObserver(() => said.push(badge.textContent.trim())).observe(badge, all);
   });
 """
+
+# Keeps what is said in passing: a busy machine may look once it has passed.
+KEEP_ANNOUNCED = """
+  globalThis.announced = [];
+  addEventListener("DOMContentLoaded", () => {
+    const place = document.querySelector("[data-testid=announcement]");
+    if (!place) return;
+    const keep = () => place.textContent && announced.push(place.textContent);
+    new MutationObserver(keep).observe(place, { childList: true });
+  });
+"""
+# Takes all up to the words that are looked for, so that the same ones can be waited for once more.
+TAKE_ANNOUNCED = """(words) => {
+  const at = announced.findIndex((each) => each.includes(words));
+  announced.splice(0, at + 1);
+  return at >= 0;
+}"""
 
 STILL = """(async () => {
   let before = NaN;
@@ -85,7 +102,22 @@ def expect_live(page: Page) -> None:
 
 def wait_for(page: Page, condition: str) -> None:
     """Wait until a JavaScript expression holds; Playwright's own way is an `eval`, which the pages' policy forbids."""
-    wait_until(lambda: page.evaluate(condition), condition)
+    wait_until(lambda: _holds(page, condition), condition)
+
+
+def _holds(page: Page, condition: str) -> bool:
+    try:
+        return bool(page.evaluate(condition))
+    except Error as error:
+        # It was asked while the page was being left.
+        if "Execution context was destroyed" not in error.message:
+            raise
+        return False
+
+
+def expect_announced(page: Page, words: str) -> None:
+    """Wait until something has been said in passing that holds these words."""
+    wait_until(lambda: page.evaluate(TAKE_ANNOUNCED, words), words)
 
 
 def wait_until_still(page: Page) -> None:

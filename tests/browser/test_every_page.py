@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.browser import story
 from tests.browser.conftest import DESK, PHONE, OpenPage, Witness
 from tests.browser.rows import insert
-from tests.browser.sights import OVERFLOW, PALE, wait_for
+from tests.browser.sights import OVERFLOW, PALE, expect_announced, wait_for
 from tests.servers import PostgresServer, fresh_database
 from tests.webserver import WebServer
 
@@ -315,7 +315,7 @@ def test_keys_lead_to_failed_runs_and_copy_links_in_lists(open_page: OpenPage) -
     page.keyboard.press("e")
     expect(page.locator(".selected")).to_have_attribute("data-state", "failed")
     page.keyboard.press("n")
-    expect(page.get_by_test_id("announcement")).to_have_text("No failed run after this")
+    expect_announced(page, "No failed run after this")
     page.keyboard.press("G")
     expect(page.locator(".selected")).not_to_have_attribute("data-state", "failed")
     page.keyboard.press("p")
@@ -324,7 +324,7 @@ def test_keys_lead_to_failed_runs_and_copy_links_in_lists(open_page: OpenPage) -
         page.goto(path)
         page.keyboard.press("G")
         page.keyboard.press("c")
-        expect(page.get_by_test_id("announcement")).to_have_text("Link copied")
+        expect_announced(page, "Link copied")
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied == page.locator(link).last.evaluate("link => link.href")
 

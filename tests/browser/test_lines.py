@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser import story
 from tests.browser.conftest import PHONE, OpenPage
 from tests.browser.rows import insert, message
-from tests.browser.sights import OVERFLOW, expect_live, wait_for
+from tests.browser.sights import OVERFLOW, expect_announced, expect_live, wait_for
 from tests.browser.test_every_page import AXE, VIOLATIONS
 from tests.webserver import WebServer
 
@@ -122,7 +122,7 @@ def test_that_lines_scroll_is_remembered_and_holds_for_what_comes_and_for_each_t
     other.goto(f"/agents/run-1/message/{place}")
     assert wide(other) == [False]
     page.keyboard.press("w")
-    expect(page.get_by_test_id("announcement")).to_have_text("Long lines scroll")
+    expect_announced(page, "Long lines scroll")
     wait_for(other, "document.querySelector('pre').scrollWidth > document.querySelector('pre').clientWidth")
     expect(switch(other)).to_have_attribute("aria-pressed", "false")
     other.close()

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.browser import story
 from tests.browser.conftest import OpenPage, Witness
 from tests.browser.rows import insert, message
-from tests.browser.sights import expect_live
+from tests.browser.sights import expect_announced, expect_live
 from tests.ingestion import Ingest
 from tests.waiting import wait_until
 from tests.webserver import StartWeb, WebServer
@@ -116,7 +116,7 @@ def test_what_is_longer_than_a_message_may_be_is_kept_whole_and_not_sent(
     expect(note).to_have_text(words)
     expect(field).to_have_attribute("aria-invalid", "true")
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_test_id("announcement")).to_have_text(words)
+    expect_announced(page, words)
     expect(page.get_by_test_id("outgoing")).to_have_count(0)
     assert "POST" not in asked
     page.reload()

@@ -14,6 +14,7 @@ from tests.browser.rows import insert, message
 from tests.browser.sights import (
     AT_THE_END,
     FIRST,
+    expect_announced,
     expect_live,
     leaving,
     nodes,
@@ -191,17 +192,16 @@ def test_after_the_last_failure_comes_the_first_one_wherever_the_reader_is(
     first, second, last = (places[at] for at in (20, 30, 200))
     page = open_page(f"/agents/{run}", size=size)
     expect_live(page)
-    said = page.get_by_test_id("announcement")
     button = page.get_by_role("button", name="Next failure")
     for place, words in ((first, "From the start: the first failure"), (second, None), (last, None), (first, "start")):
         button.click()
         wait_for(page, f"{SELECTED} === {place}")
         expect(shown(page, place)).to_be_in_viewport()
         if words:
-            expect(said).to_contain_text(words)
+            expect_announced(page, words)
     page.keyboard.press("p")
     wait_for(page, f"{SELECTED} === {last}")
-    expect(said).to_have_text("From the end: the last failure")
+    expect_announced(page, "From the end: the last failure")
     page.keyboard.press("p")
     wait_for(page, f"{SELECTED} === {second}")
 
@@ -210,19 +210,18 @@ def test_the_only_failure_of_a_run_and_none_are_told(long: Long, open_page: Open
     witness.is_loading_tolerated = True
     places = insert(long.web.database, failing_early("failed-once", 5))
     page = open_page("/agents/failed-once")
-    said = page.get_by_test_id("announcement")
     for words in ("From the start: the first failure", "The only failure"):
         page.keyboard.press("e")
-        expect(said).to_have_text(words)
+        expect_announced(page, words)
         wait_for(page, f"{SELECTED} === {places[5]}")
     insert(long.web.database, failing_early("failed-never"))
     page = open_page("/agents/failed-never")
     for key in ("e", "p"):
         page.keyboard.press(key)
-        expect(page.get_by_test_id("announcement")).to_have_text("No failure here")
+        expect_announced(page, "No failure here")
     page.context.set_offline(True)
     page.keyboard.press("e")
-    expect(page.get_by_test_id("announcement")).to_have_text("These messages did not load")
+    expect_announced(page, "These messages did not load")
 
 
 def test_the_lanes_lead_to_a_time(long: Long, open_page: OpenPage) -> None:
@@ -373,5 +372,5 @@ def test_who_comes_back_or_reloads_goes_on_where_they_were(long: Long, open_page
     page.goto("/agents/general")
     with leaving(page):
         page.go_back()
-    expect(shown(page, page.evaluate(LAST))).to_be_in_viewport()
     wait_for(page, f"({AT_THE_END}) && !document.querySelector('main .turn.later')")
+    expect(shown(page, page.evaluate(LAST))).to_be_in_viewport()
