@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from connectors.delivery import JetStreamMessage
-from flows import identity
+from flows import identity, unsaid
 from flows.dead_letter import DeadLetter, Reason, UnfitError
 from flows.message import CHANNEL_RUN, DEFAULT_NAMESPACE, PERSON, Message
 from flows.spelling import Claim, read
@@ -262,22 +262,8 @@ def content_of(kind: str, claim: Claim) -> str:
     if kind == "status":
         return STATUS_WITHOUT_CONTENT
     if claim.tool and kind in TOOL_KINDS:
-        return _tool_in_words(kind, claim.tool)
+        return unsaid.in_words(kind, claim.tool)
     raise UnfitError(Reason.NO_CONTENT, "The payload has no content.")
-
-
-def _tool_in_words(kind: str, tool: dict[str, Any]) -> str:
-    """Say what a tool was asked, or answered, where the message doesn't say it itself."""
-    value = tool.get("output" if kind == "tool_result" else "input")
-    if isinstance(value, dict) and isinstance(value.get("command"), str):
-        value = f"$ {value['command']}"
-    if isinstance(value, str) and word(value):
-        return value
-    name = tool.get("name")
-    words = [name] if isinstance(name, str) and word(name) else ["tool"]
-    if value not in (None, "", {}, []):
-        words.append(msgspec.json.encode(value).decode())
-    return " ".join(words)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -66,6 +66,8 @@ def passages(event: Event, asked: Asked, most: int | None = None) -> list[Passag
     """
     if event.kind in TOOL_KINDS:
         found = [Passage(text, is_printed=True) for text in _of_tool(event, asked)]
+        if event.kind == "tool_result" and tool.is_unsaid(event):
+            found.append(Passage("no output", is_printed=False, is_note=True))
     else:
         found = [Passage(_text(event.content), printed.is_printed(event) or bool(printed.command(event)))]
     if most is None:
@@ -84,6 +86,8 @@ def _of_tool(event: Event, asked: Asked) -> Iterator[str]:
         return
     if not asked.take(event, whole):
         yield from (text for text, value in request if not _is_said(value, said))
+    if tool.is_unsaid(event):
+        return
     output = about.get("output")
     text = _text(output)
     if not text or _is_said(output, said):

@@ -146,14 +146,14 @@ def permalink(event: Event) -> str:
 
 
 def raw(event: Event) -> str:
-    """Return what a message says, as it was published: the output of a tool, else its content."""
+    """Return what a message says, as it was published: the output of a tool, else its content; empty for neither."""
     said = tool.asked_of(event)
     output = said.get("output") if event.kind == "tool_result" else None
     if isinstance(output, str) and output:
         return output
     if isinstance(output, dict | list) and output:
         return json.dumps(output, indent=2, ensure_ascii=False, default=str)
-    return event.content
+    return "" if event.kind == "tool_result" and tool.is_unsaid(event) else event.content
 
 
 class _Dense(PackageLoader):

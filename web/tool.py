@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from flows import unsaid
 from flows.message import Event
 from web import ansi, diff, words
 
@@ -60,7 +61,7 @@ def read(event: Event) -> Tool:
     tool = _tool(event)
     source = tool.get("input")
     asked = _line(source)
-    content = event.content
+    content = "" if is_unsaid(event) else event.content
     is_call = event.kind == "tool_call"
     if not asked and is_call:
         asked = _short(content.removeprefix("$ "))
@@ -87,6 +88,11 @@ def is_wrong(event: Event) -> bool:
 def asked_of(event: Event) -> Mapping[str, Any]:
     """Return what a message says about a tool as it was published; empty where it says nothing."""
     return _tool(event)
+
+
+def is_unsaid(event: Event) -> bool:
+    """Say whether a message's content is only the name of a tool that was asked, or answered, nothing."""
+    return unsaid.is_unsaid(event.kind, event.content, _tool(event))
 
 
 def gist(output: Any) -> str:

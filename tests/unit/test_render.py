@@ -8,7 +8,7 @@ import pytest
 from flows.message import Event
 from tests.unit.events import NOON, event, run, shell
 from tests.unit.markup import Markup, Tag
-from web.render import message_html, run_html, timeline_html
+from web.render import message_html, raw, run_html, timeline_html
 
 
 def shown(*events: object, **options: bool) -> Markup:
@@ -252,6 +252,27 @@ def test_texts_of_an_input_are_shown_as_they_are() -> None:
 
 def test_empty_output_says_so() -> None:
     assert shown(shell("true", content=" ", output="", exit_code=0)).having("gist")[0].words == "no output"
+
+
+@pytest.mark.parametrize(
+    ("output", "content"),
+    [("", "shell"), (None, "shell"), ([], "shell"), ("\n", 'shell "\\n"')],
+    ids=["empty", "none", "list", "line-end"],
+)
+def test_the_name_of_a_tool_that_answers_nothing_is_no_output(output: object, content: str) -> None:
+    result = event(content, "tool_result", tool={"name": "shell", "input": {"command": "true"}, "output": output})
+    for markup in (shown(result), shown(result, whole=True)):
+        assert [tag.words for tag in markup.having("gist")] == ["no output"]
+        assert not markup.having("term")
+    assert raw(result).strip() == ""
+    said = event("shell", "tool_result", tool={"name": "which", "output": None})
+    assert shown(said).having("gist")[0].words == raw(said) == "shell"
+
+
+def test_a_tool_that_is_asked_nothing_is_named_once() -> None:
+    markup = shown(event("view_image", "tool_call", tool={"name": "view_image", "input": None}))
+    assert markup.having("request")[0].words == "view_image"
+    assert not markup.all("details")
 
 
 def test_the_agent_is_named_once_while_it_goes_on() -> None:

@@ -107,6 +107,13 @@ def test_what_is_said_already_is_not_said_again() -> None:
     assert "> failed\n" not in transcript(shell("ls", content="failed", output="it failed again"))
 
 
+def test_the_name_of_a_tool_that_answers_nothing_is_not_told_as_its_answer() -> None:
+    tool = {"name": "shell", "input": {"command": "true"}, "output": "", "exit_code": 0}
+    result = event("shell", "tool_result", role="tool", tool=tool)
+    assert transcript(result).split("\n")[2:] == ["> ```", "> $ true", "> ```", ">", "> *no output*", "", ""]
+    assert terminal(result).split("\n")[1:] == ["    $ true", "    (no output)", ""]
+
+
 @pytest.mark.parametrize(
     ("asked", "shown"),
     [

@@ -33,7 +33,9 @@ export async function copyWords(message) {
   try {
     const answer = await ask(page(message, "raw"));
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    await write(await answer.text(), "Text");
+    const text = await answer.text();
+    if (text) await write(text, "Text");
+    else announce("There is no output to copy");
   } catch {
     announce("The message could not be loaded");
   }
