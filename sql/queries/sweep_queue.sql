@@ -10,5 +10,7 @@ SELECT
         'swept', true
     )
 FROM workflow_comms.runs
-WHERE finished_at >= %(since)s AND finished_at < %(until)s AND last_at < %(until)s AND pruned = 0
+WHERE finished_at >= %(since)s AND finished_at < %(until)s AND pruned = 0
+    -- Of a run that is known by its completion alone no message has come at all.
+    AND (last_at IS NULL OR last_at < %(until)s)
 ON CONFLICT (workflow_namespace, workflow_uid) DO NOTHING

@@ -24,7 +24,7 @@ from flows.backlog import MAX_ATTEMPTS, STATES
 from flows.reconcile import Outcome, Reconciler
 from flows.recovery import Recovery
 from flows.settings import Settings
-from tests.artifacts import LOG, Archive, Stored, completion, live, store
+from tests.artifacts import LOG, Archive, Stored, completion, live, recover, store
 from tests.bucket import KEYS, Bucket
 from tests.sidecar import COMMAND, THREAD, event, said, talk
 from tests.waiting import PATIENCE_S, wait_until
@@ -440,6 +440,23 @@ def test_finished_runs_that_nobody_queued_are_found(
     assert stored.ask("SELECT phase, state FROM workflow_comms.runs WHERE workflow_uid = 'run-1'") == [
         (None, "succeeded")
     ]
+
+
+def test_a_finished_run_without_a_message_that_nobody_queued_is_found(
+    queue: Queue, archive: Archive, database: str, stored: Stored
+) -> None:
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    archive.complete(
+        completion("run-1", started=(hour_ago - timedelta(hours=1)).isoformat(), finished=hour_ago.isoformat())
+    )
+    recover(database, archive.folder)
+    assert stored.ask("SELECT messages, last_at FROM workflow_comms.runs") == [(0, None)]
+    archive.add("run-1", LINES)
+    work = Reconciler(Settings(database_url=database), Objects(str(archive.folder)))
+    assert work.sweep(timedelta(minutes=30)) == 0
+    assert work.sweep(timedelta(days=1)) == 1
+    queue.work()
+    assert stored.contents("run-1") == WHOLE
 
 
 def test_a_run_that_the_web_was_told_of_is_recovered(
