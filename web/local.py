@@ -68,6 +68,11 @@ class Local:
         tell_behind(behind)
         return events
 
+    def silent(self, wanted: Wanted) -> str | None:
+        """Return the state of the run that is wanted, where it is known and no message of it has come yet."""
+        run = self._reader.run(wanted.run, wanted.namespace).run if wanted.run else None
+        return run.state if run and not run.messages else None
+
     def follow(self, wanted: Wanted, seq: int) -> Iterator[Event]:
         """Yield the messages after a live cursor, and wait for more."""
         with psycopg.connect(self._conninfo, autocommit=True) as connection:

@@ -111,7 +111,8 @@ def _read(shelf: Shelf, wanted: Wanted, last: int, max_chars: int | None, form: 
             if event.seq not in shown:
                 _put(write(event))
     elif not events:
-        text = "nothing found"
+        state = shelf.silent(wanted)
+        text = f"the run is there, {state}, and no message of it has come yet" if state else "nothing found"
         raise Failure(text, NOT_DONE)
 
 

@@ -10,7 +10,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from queue import Queue
 from threading import Thread
 from typing import Any
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 
@@ -20,6 +20,7 @@ from web.failure import UNREACHABLE, WRONG, Failure, say
 from web.shelf import Wanted, tell_behind
 
 MESSAGES = "/api/agents/messages"
+RUNS = "/api/agents/runs"
 EVENTS = "/api/agents/events"
 LAST_ID = 2**63 - 1
 EVENT_STREAM = "text/event-stream"
@@ -40,6 +41,11 @@ class _Page(msgspec.Struct):
     messages: list[Event]
     prev: str | None = None
     search: _Sight = msgspec.field(default_factory=_Sight)
+
+
+class _Run(msgspec.Struct):
+    state: str
+    messages: int
 
 
 class Remote:
@@ -80,6 +86,23 @@ class Remote:
             asked = page.prev
         tell_behind(behind)
         return events[-count:]
+
+    def silent(self, wanted: Wanted) -> str | None:
+        """Return the state of the run that is wanted, where it is known and no message of it has come yet."""
+        # Where a run of that name would be is the stream of all of them.
+        if wanted.run is None or wanted.run == "events":
+            return None
+        query = urlencode({"workflowNamespace": wanted.namespace} if wanted.namespace else {})
+        try:
+            run = msgspec.json.decode(self._get(f"{RUNS}/{quote(wanted.run, safe='')}?{query}"), type=_Run)
+        except msgspec.DecodeError as error:
+            raise self._foreign() from error
+        except Failure as failure:
+            if failure.exit_code == WRONG:
+                # It isn't known.
+                return None
+            raise
+        return run.state if not run.messages else None
 
     def head(self, wanted: Wanted) -> int:
         """Return the live cursor of what is stored now."""

@@ -62,6 +62,9 @@ class Shelf(Protocol):
     def newest(self, wanted: Wanted, count: int) -> list[Event]:
         """Return the newest so many messages in reading order, oldest first."""
 
+    def silent(self, wanted: Wanted) -> str | None:
+        """Return the state of the run that is wanted, where it is known and no message of it has come yet."""
+
     def follow(self, wanted: Wanted, seq: int) -> Iterator[Event]:
         """Yield the messages after a live cursor, of a run or the general channel, and wait for more."""
 

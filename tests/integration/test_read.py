@@ -17,8 +17,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+import psycopg
 import pytest
 
+import sql
 from tests import forks
 from tests.servers import PostgresServer, fresh_database
 from tests.waiting import PATIENCE_S, wait_until
@@ -97,6 +99,20 @@ def test_what_concerns_somebody_is_found_wherever_it_was_said(source: Environ, w
     nothing = read(source, "--repository", "org/shop", "--agent", "nobody")
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (1, "", "agent-comms: nothing found\n")
     assert read(source, "--run", "nobody").returncode == 1
+
+
+def test_a_run_that_no_message_has_come_of_is_told_from_one_that_is_not_there(source: Environ, web: WebServer) -> None:
+    ended = {"namespace": "b", "uid": "uid/1", "name": "nightly", "run_id": None, "phase": "Failed"}
+    with psycopg.connect(web.database) as connection:
+        connection.execute(
+            sql.query("complete_run"), {**ended, "started_at": None, "finished_at": NOON, "received_at": NOON}
+        )
+    told = "agent-comms: the run is there, failed, and no message of it has come yet\n"
+    for options in (("uid/1",), ("nightly", "--namespace", "b", "--general")):
+        done = read(source, "--run", *options)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    for others in (("nightly", "--namespace", "a"), ("events",), ("nightly/complete",), ("nobody",)):
+        assert read(source, "--run", *others).stderr == "agent-comms: nothing found\n"
 
 
 def test_a_prompt_gets_whole_messages_and_is_told_what_it_does_not_get(source: Environ, writer: Writer) -> None:
@@ -308,9 +324,12 @@ class Guarded(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         known = self.headers["Authorization"] == "Bearer s3cret"
-        message: dict[str, Any] = {"messages": [], "prev": None} if known else {"error": "Who are you?"}
+        found: dict[str, Any] = (
+            {"messages": [], "prev": None} if "/messages?" in self.path else {"error": "No such run."}
+        )
+        message = found if known else {"error": "Who are you?"}
         body = json.dumps(message).encode()
-        self.send_response(200 if known else 401)
+        self.send_response((404 if "error" in message else 200) if known else 401)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -22,6 +22,9 @@ class Pile:
     def newest(self, _: Wanted, count: int) -> list[Event]:
         return [event(f"message {seq}", seq=seq) for seq in (1, 2)][-count:]
 
+    def silent(self, _: Wanted) -> str | None:
+        return None
+
     def follow(self, _: Wanted, seq: int) -> Iterator[Event]:
         yield from (event(f"message {later}", seq=later) for later in range(seq + 1, 5))
 
