@@ -2,18 +2,34 @@
 
 Each file runs once, in its own transaction, under an advisory lock, and is
 remembered with its checksum: an applied file that was edited is an error.
+What waits for somebody's lock keeps all others waiting behind it, so it never does
+for long: it lets go of what it has, and is tried again.
 """
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from psycopg import Connection, sql
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+
+from connectors.backoff import backoff
+from connectors.holders import Holder, Lookout, holders_of_advisory
 
 # Any number will do, as long as every migrating process takes the same: "agentcom" in ASCII.
 LOCK = 0x6167656E74636F6D
+# How long a migration waits for a lock: longer than Postgres takes to end an autovacuum that is in the way
+# (deadlock_timeout, 1 s), and no longer than a reader may wait for a page.
+LOCK_S = 2.0
+# How long others get through between two tries, from the first to the last.
+PAUSE_S = (1.0, 30.0)
+TELL_EVERY_S = 60.0
+# How soon the server notices in the midst of a statement that nobody is there any more.
+VANISHED_S = 2.0
 
 
 class MigrationError(RuntimeError):
@@ -87,21 +103,38 @@ class Migrator:
             raise NewerError(message)
         return [m for m in files if m.version not in applied]
 
-    def migrate(self, conninfo: str, note: Callable[[str], None] = lambda _: None) -> list[str]:
+    def migrate(
+        self,
+        conninfo: str,
+        note: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> list[str]:
         """Apply what is pending and return the names; safe from several processes at once.
+
+        A lock that somebody else holds is waited for without end, though only a moment at a time: between two tries
+        nothing is held. Whatever a migration has done before it comes to that lock, it does again.
 
         Args:
             conninfo: any libpq connection string.
             note: told each name once it has been applied.
+            tell: told in a line whom a migration waits for, now and then.
+
+        Raises:
+            MigrationError: as of `pending`.
         """
+        waits = _Waits(tell)
         with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            _bound(connection)
+            while not _take_turn(connection):
+                waits.tell("the migration", holders_of_advisory(connection, LOCK))
             try:
                 self._create_table(connection)
                 pending = self.pending(connection)
-                for migration in pending:
-                    self._apply(connection, migration)
-                    note(migration.name)
+                if pending:
+                    with Lookout(conninfo, connection.info.backend_pid) as lookout:
+                        for migration in pending:
+                            self._apply_patiently(connection, migration, lookout, waits)
+                            note(migration.name)
             finally:
                 if not connection.broken:
                     connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
@@ -128,6 +161,14 @@ class Migrator:
         rows = connection.execute(sql.SQL("SELECT version, name, checksum FROM {}").format(self._table())).fetchall()
         return {version: (name, checksum) for version, name, checksum in rows}
 
+    def _apply_patiently(self, connection: Connection, migration: Migration, lookout: Lookout, waits: "_Waits") -> None:
+        while True:
+            try:
+                return self._apply(connection, migration)
+            except (LockNotAvailable, DeadlockDetected):
+                waits.tell(migration.name, lookout.take())
+                waits.pause()
+
     def _apply(self, connection: Connection, migration: Migration) -> None:
         with connection.transaction():
             # The text is ours, from a file that ships with the code.
@@ -136,3 +177,43 @@ class Migrator:
                 sql.SQL("INSERT INTO {} (version, name, checksum) VALUES (%s, %s, %s)").format(self._table()),
                 [migration.version, migration.name, migration.checksum],
             )
+
+
+class _Waits:
+    """What is said while others are waited for, and the pauses that let them through, ever longer."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._tries = 0
+        self._told: set[int] | None = None
+        self._told_at = 0.0
+
+    def tell(self, who: str, holders: Sequence[Holder]) -> None:
+        """Say who waits for whom where that has changed, and now and then."""
+        pids = {holder.pid for holder in holders}
+        if pids != self._told or time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told, self._told_at = pids, time.monotonic()
+            whom = " and ".join(map(str, holders)) or "a lock that somebody holds"
+            self._tell(f"{who} waits for {whom}; it holds nothing meanwhile, and is tried again until that ends")
+
+    def pause(self) -> None:
+        """Let others through."""
+        time.sleep(backoff(self._tries, PAUSE_S))
+        self._tries += 1
+
+
+def _bound(connection: Connection) -> None:
+    """Have a session neither wait for long nor outlive whom it works for."""
+    connection.execute(f"SET lock_timeout = {round(LOCK_S * 1000)}".encode())
+    # Not every system can tell.
+    with suppress(psycopg.Error):
+        connection.execute(f"SET client_connection_check_interval = {round(VANISHED_S * 1000)}".encode())
+
+
+def _take_turn(connection: Connection) -> bool:
+    """Say whether nobody else migrates now, so that we may."""
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+    except LockNotAvailable:
+        return False
+    return True

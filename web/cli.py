@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from web.failure import Commands, Failure, keep_quiet
+from web.failure import Commands, Failure, keep_quiet, say
 
 if TYPE_CHECKING:
     from flows.retention import Pruned
@@ -78,7 +78,8 @@ def up(context: click.Context, state: Path, port: int | None, *, sample: bool, s
 def migrate() -> None:
     """Bring the schema up to date and grant the programs' roles; safe to run twice, and from several places at once.
 
-    What the database's user may not do for itself is printed as SQL.
+    What the database's user may not do for itself is printed as SQL. Where somebody's transaction is in the way, it
+    says whose, lets others work, and tries again until that has ended.
     """
     import sql
     from connectors.migrations import Migrator, NewerError
@@ -90,7 +91,7 @@ def migrate() -> None:
     migrator = Migrator(sql.MIGRATIONS, sql.SCHEMA)
     try:
         applied = migrator.migrate(
-            conninfo(settings, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}")
+            conninfo(settings, "agent-comms-migrate"), note=lambda name: click.echo(f"applied {name}"), tell=say
         )
     except NewerError as error:
         # The way back to a release must not stop here: migrations add, and what it needs is there.

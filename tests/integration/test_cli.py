@@ -18,11 +18,13 @@ from psycopg.conninfo import make_conninfo
 from connectors.bootstrap import bootstrap
 from connectors.connection import NatsConnection, NatsOptions
 from connectors.embedded import EmbeddedNats
+from connectors.migrations import LOCK
 from flows import topology
 from flows.settings import table
 from flows.subject import parse
 from tests import forks
-from tests.waiting import PATIENCE_S
+from tests.ingestion import holding
+from tests.waiting import PATIENCE_S, wait_until
 from tests.writers import Writer
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "agent-comms"
@@ -500,6 +502,20 @@ def test_migrate_twice_is_as_good_as_once(database: str) -> None:
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.startswith("applied 0001_messages\n")
     assert (second.returncode, second.stdout) == (0, "the schema is up to date\n")
+
+
+def test_migrate_says_whom_it_waits_for_and_goes_on(database: str, tmp_path: Path) -> None:
+    said = tmp_path / "stderr"
+    with holding(make_conninfo(database, application_name="another"), f"SELECT pg_advisory_lock({LOCK})") as session:
+        with said.open("wb") as stderr:
+            migrating = subprocess.Popen(
+                [str(COMMAND), "migrate"], env={**os.environ, "DATABASE_URL": database}, stderr=stderr
+            )
+        wait_until(lambda: said.read_text().endswith("\n"), "a line")
+        whom = f"agent-comms: the migration waits for process {session.info.backend_pid} (another of "
+    assert migrating.wait(PATIENCE_S) == 0
+    (line,) = said.read_text().splitlines()
+    assert line.startswith(whom)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
 import shutil
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Composed, Identifier
 
 import sql
+from connectors import holders, migrations
 from connectors.embedded import EmbeddedPostgres
 from connectors.migrations import MigrationError, Migrator, NewerError
 from flows.completion import Completion, complete
+from tests.ingestion import holding
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -19,6 +26,14 @@ def empty(database: str) -> str:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA workflow_comms CASCADE")
     return database
+
+
+def before(number: str, tmp_path: Path) -> Migrator:
+    """The migrations before one."""
+    for path in sql.MIGRATIONS.glob("*.sql"):
+        if path.name < number:
+            shutil.copy(path, tmp_path)
+    return Migrator(tmp_path, sql.SCHEMA)
 
 
 def folder(tmp_path: Path, **files: str) -> Migrator:
@@ -74,11 +89,7 @@ def test_a_misnamed_file_is_an_error(tmp_path: Path, name: str, words: str) -> N
 
 
 def test_a_client_that_knows_no_infinite_time_reads_every_table(empty: str, tmp_path: Path) -> None:
-    before = Migrator(tmp_path, sql.SCHEMA)
-    for path in sql.MIGRATIONS.glob("*.sql"):
-        if path.name < "0020":
-            shutil.copy(path, tmp_path)
-    before.migrate(empty)
+    before("0020", tmp_path).migrate(empty)
     # As the versions before wrote it, here and after the migration.
     completed = """
         INSERT INTO workflow_comms.runs (
@@ -105,3 +116,66 @@ def test_nothing_is_pending_once_migrated(postgres_server: EmbeddedPostgres, dat
     assert postgres_server.port
     with psycopg.connect(database) as connection:
         assert Migrator(sql.MIGRATIONS, sql.SCHEMA).pending(connection) == []
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a lock for no longer than it takes to see whose it is."""
+    monkeypatch.setattr(migrations, "LOCK_S", 0.2)
+    monkeypatch.setattr(migrations, "PAUSE_S", (0.05, 0.1))
+    monkeypatch.setattr(holders, "LOOK_EVERY_S", 0.02)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_reader_in_the_way_of_a_migration_is_named_and_keeps_nobody_else_waiting(empty: str, tmp_path: Path) -> None:
+    before("0012", tmp_path).migrate(empty)
+    told: list[str] = []
+    reader = make_conninfo(empty, application_name="somebody's report")
+    with ThreadPoolExecutor(1) as pool:
+        with holding(reader, "SELECT count(*) FROM workflow_comms.runs") as session:
+            pid = session.info.backend_pid
+            migrating = pool.submit(Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate, empty, tell=told.append)
+            wait_until(lambda: any(f"process {pid} (somebody's report of " in line for line in told), "its name")
+            with psycopg.connect(make_conninfo(empty, options="-c statement_timeout=1min"), autocommit=True) as page:
+                for _ in range(3):
+                    page.execute("SELECT count(*) FROM workflow_comms.agent_messages")
+            assert not migrating.done()
+        assert migrating.result()[0] == "0012_policies"
+    (line,) = [line for line in told if f"process {pid} " in line]
+    assert line.startswith("0012_policies waits for ")
+    assert "idle in transaction, since 20" in line
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_migration_that_is_another_process_s_is_waited_for_by_its_name(empty: str) -> None:
+    told: list[str] = []
+    another = make_conninfo(empty, application_name="agent-comms-migrate")
+    with ThreadPoolExecutor(1) as pool:
+        with holding(another, f"SELECT pg_advisory_lock({migrations.LOCK})") as session:
+            migrating = pool.submit(Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate, empty, tell=told.append)
+            wait_until(lambda: told, "a word")
+            assert f"the migration waits for process {session.info.backend_pid} (agent-comms-migrate of " in told[0]
+        assert len(migrating.result()) == len(Migrator(sql.MIGRATIONS, sql.SCHEMA).files())
+    assert len(told) == 1
+
+
+def sessions(database: str, name: str) -> int:
+    with psycopg.connect(database) as connection:
+        query = "SELECT FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+        return len(connection.execute(query, [name]).fetchall())
+
+
+def test_whoever_is_killed_while_it_migrates_leaves_no_session_behind(empty: str, tmp_path: Path) -> None:
+    folder(tmp_path, m0001_one="SELECT pg_sleep(100000)")
+    program = (
+        "import sys; from pathlib import Path; from connectors.migrations import Migrator;"
+        "Migrator(Path(sys.argv[1]), sys.argv[2]).migrate(sys.argv[3])"
+    )
+    address = make_conninfo(empty, application_name="to be killed")
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path), sql.SCHEMA, address]) as process:
+        with psycopg.connect(empty, autocommit=True) as connection:
+            asleep = "SELECT FROM pg_stat_activity WHERE application_name = 'to be killed' AND wait_event = 'PgSleep'"
+            wait_until(lambda: connection.execute(asleep).fetchall(), "it to be in the midst of it")
+        process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not sessions(empty, "to be killed"), "the end of its session")
+    assert Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(empty)
