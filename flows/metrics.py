@@ -152,8 +152,8 @@ class FlowMetrics:
 
     def _awaited(self) -> str:
         """Return who has not let us in yet: later faults are waited for, and another flow would fare no better."""
-        if self._admission is not None and not self._admission.is_granted:
-            return "Postgres to let it in"
+        if self._admission is not None and (awaited := self._admission.awaited):
+            return awaited
         return "" if self._source.consumer_state() else "NATS to tell of its consumer"
 
     def received(self, messages: Sequence[JetStreamMessage]) -> None:

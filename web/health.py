@@ -10,9 +10,8 @@ import msgspec
 from flask import Blueprint, Flask, Response, current_app, request
 from msgspec import Struct
 
-import sql
-from connectors.migrations import Migrator, NewerError
 from flows.expiry import Expiries
+from flows.schema import lacking
 from web.figures import Figures
 from web.link import Link
 from web.live import Hub
@@ -137,14 +136,9 @@ def _ask_postgres(conninfo: str) -> None:
 
 def _ask_migrations(conninfo: str) -> None:
     with Connection.open(conninfo) as connection:
-        try:
-            pending = Migrator(sql.MIGRATIONS, sql.SCHEMA).pending(connection)
-        except NewerError:
-            # Migrations add, so this release works on: in a rollout until the next one does, and after a way back.
-            return
-    if pending:
-        message = f"{len(pending)} to apply, the first is {pending[0].name}: run `agent-comms migrate`"
-        raise RuntimeError(message)
+        wrong = lacking(connection)
+    if wrong:
+        raise RuntimeError(wrong)
 
 
 def _ask_apart(conninfo: str) -> None:

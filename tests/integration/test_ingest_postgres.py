@@ -1,6 +1,7 @@
 """The ingest flow while Postgres, or the way to it, is in trouble: nothing lost, nothing twice, nobody blamed."""
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 import sql
 from connectors.embedded import EmbeddedPostgres
 from connectors.loopback import HOST, free_port
+from connectors.migrations import Migrator
 from connectors.store import FEW, Store
 from flows.redact import Redactor
 from flows.storage import SAMPLE_MESSAGE, messages, ready
@@ -25,6 +27,7 @@ from tests.ingestion import (
     Start,
     administer,
     holding,
+    payload,
     poison_with,
     publish_many,
     set_for,
@@ -99,6 +102,48 @@ def test_who_is_not_let_in_says_so_before_any_message_comes_and_leaves_them_to_o
     assert metric(port, "agent_comms_connected/postgres") == 1
     wait_until(lambda: readiness(port) == (200, "ready\n"), "it to be ready")
     outside.close()
+
+
+@pytest.fixture
+def behind(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database that nobody has migrated yet."""
+    name = f"behind_{uuid4().hex}"
+    administer(postgres_server.dsn(), f"CREATE DATABASE {name}")
+    yield postgres_server.dsn(name)
+    administer(postgres_server.dsn(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_flow_takes_nothing_before_the_schema_is_its_own_and_then_goes_on(
+    stream: StreamHandle, behind: str, tmp_path: Path
+) -> None:
+    for path in sql.MIGRATIONS.glob("*.sql"):
+        if path.name < "0014":
+            shutil.copy(path, tmp_path)
+    port = free_port()
+    with Ingest(stream, behind, tmp_path / "ingest.log", AGENT_COMMS_METRICS_PORT=str(port)) as ingest:
+        files = Migrator(sql.MIGRATIONS, sql.SCHEMA).files()
+        lacks = f"the schema is {len(files)} migrations behind: run `agent-comms migrate`"
+        ingest.wait_until_said(f"postgres: nothing is taken: {lacks}")
+        ingest.wait_until_said("pulling from consumer")
+        assert readiness(port) == (503, f"waiting for Postgres, since {lacks}\n")
+        Migrator(tmp_path, sql.SCHEMA).migrate(behind)
+        lacks = f"the schema is {len(files) - 13} migrations behind"
+        wait_until(lambda: lacks in readiness(port)[1], "it to see what is left")
+        # The schema of before refused it.
+        stream.publish(subject(kind="status"), payload(1, content="unknown", attrs={"status": "unknown"}))
+        assert stream.info().state.messages == 1
+        Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(behind)
+        ingest.wait_for_rows(1)
+        settles_whole(ingest, 1)
+        wait_until(lambda: readiness(port) == (200, "ready\n"), "it to be ready")
+        assert ingest.said.count("level=warning") == 1
+
+
+def test_a_flow_works_with_a_newer_schema(start: Start, stream: StreamHandle, database: str) -> None:
+    administer(database, "INSERT INTO workflow_comms.migrations VALUES (9999, '9999_of_the_next_release', 'x')")
+    ingest = start()
+    publish_many(stream, range(3))
+    settles_whole(ingest, 3)
 
 
 def test_a_postgres_that_is_frozen_is_told_once_and_shows_until_it_goes_on(

@@ -238,6 +238,20 @@ def test_every_table_keeps_readers_apart_or_says_why_not(database: str) -> None:
     assert {name for name, *apart in rows if apart == [False, None]} == nobodys
 
 
+def test_a_flow_that_may_not_see_which_migrations_were_applied_says_so_and_stores(
+    stream: StreamHandle, login: As, database: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("REVOKE SELECT ON workflow_comms.migrations FROM agent_comms_ingest")
+    with Ingest(stream, login("ingest"), tmp_path / "ingest.log") as flow:
+        stream.publish("workflow.agents.run.run.agent.planner.message", b'{"content": "x"}')
+        flow.database = database
+        flow.wait_for_rows(1)
+        flow.wait_until_drained()
+        assert "postgres: whether the schema is up to date can't be seen: permission denied for table" in flow.said
+        assert flow.said.count("level=warning") == 1
+
+
 def test_the_flow_stores_as_its_role(stream: StreamHandle, login: As, database: str, tmp_path: Path) -> None:
     with Ingest(stream, login("ingest"), tmp_path / "ingest.log") as flow:
         subject = "workflow.agents.run.run.agent.planner.message"
