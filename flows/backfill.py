@@ -84,7 +84,7 @@ class Backfill:
 
     Delivery: each message of the artifacts is stored once, whoever else stores it, and an artifact counts as
     read once all of its messages are. It can be killed at any moment, and begins again with what it
-    has not finished.
+    has not finished. A run that fails by itself costs no other one: it says so, and none of it counts as read.
     """
 
     def __init__(
@@ -208,12 +208,25 @@ class Backfill:
     def _make_rows(self, steps: list[Missing | Over]) -> list[Recovered | Over]:
         made: list[Recovered | Over] = []
         for step in steps:
-            row = step if isinstance(step, Over) else self._rows.row(step)
-            if row is not None:
+            if isinstance(step, Over):
+                made.append(step)
+            elif row := self._row(step):
                 made.append(row)
-            elif isinstance(step, Missing):
-                self.runs[step.run].tallies[step.part].refused += 1
         return made
+
+    def _row(self, missing: Missing) -> Recovered | None:
+        """Return what is missing with its row; None where the table takes none, or its run can't be recovered."""
+        run = self.runs[missing.run]
+        if run.failure:
+            return None
+        try:
+            row = self._rows.row(missing)
+        except Exception as error:  # whatever one run is like, the others are done
+            run.give_up(error)
+            return None
+        if row is None:
+            run.tallies[missing.part].refused += 1
+        return row
 
     def store(self, steps: list[Recovered | Over]) -> None:
         """Store what comes out of the flow."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from connectors.crew import Alone, Crew, Workers, make_ready
 from flows.catalog import Listed
-from flows.reading import SheetReader
-from flows.sheet import Over, Read, Task, encode
+from flows.reading import SheetReader, unread
+from flows.sheet import Task
 
 # Reading in processes of their own is worth their start from so many bytes on, as they are stored; a run counts, too.
 WORTH_PROCESSES_BYTES = 4 * 1024 * 1024
@@ -59,8 +59,4 @@ def _bundles(tasks: Sequence[Task]) -> Iterator[list[Task]]:
 
 def _lost(task: Task) -> Iterator[bytes]:
     """Say of a run whose reading has killed two processes that it can't be read."""
-    for place, part in enumerate(task.parts):
-        if part.to_do:
-            text = "reading it ended the process that did"
-            yield encode(Read(task.number, place, trouble="unreadable", text=text, may_pass=True))
-    yield encode(Over(task.number))
+    return unread(task, "reading it ended the process that did")

@@ -12,7 +12,7 @@ often a completion is told.
 """
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from psycopg import Connection
 
 import sql
 from flows.message import DEFAULT_NAMESPACE
+from flows.normalize import EARLIEST, latest_usable
 from flows.text import storable
 
 # How a run ends, in the controller's words; another word tells that it ended, and not how.
@@ -38,8 +39,8 @@ _ELSEWHERE |= {spelled for part in _NAMES for spelled in (f"workflow_{part}", f"
 _TEXTS = ("run_id", "runId", "stage", "agent_id", "agentId")
 # The longest Kubernetes name has 253 characters; longer keys would not fit an index.
 LONGEST_NAME = 256
-# A controller's clock may be that far ahead of ours.
-AHEAD = timedelta(days=1)
+# What Go writes for a time that nobody has set: nothing is told.
+_ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 class CompletionError(ValueError):
@@ -51,7 +52,7 @@ class Completion(Struct, frozen=True):
 
     Attributes:
         phase: one of `PHASES`; empty where it is none of them.
-        started_at: aware, UTC.
+        started_at: aware, UTC; None where it isn't told.
         finished_at: aware, UTC; None where it isn't told.
         received_at: when it came; what counts in place of the end, where nobody tells that.
     """
@@ -71,7 +72,7 @@ def read_completion(payload: bytes | dict[str, Any], received_at: datetime) -> C
 
     Args:
         payload: JSON, UTF-8, or the object that it says.
-        received_at: when it came. An end that is told of much later can't be, and counts as not told.
+        received_at: when it came. A time much later can't be, nor one before there were agents; such count as not told.
 
     Raises:
         CompletionError: it is no JSON object, names no workflow, or says that the run goes on.
@@ -85,17 +86,14 @@ def read_completion(payload: bytes | dict[str, Any], received_at: datetime) -> C
     if uid is None:
         message = "metadata.uid: it is missing, and metadata.name is, too"
         raise CompletionError(message)
-    finished_at = _time(_given(_ENDS, status, fields)[1])
-    if finished_at is not None and finished_at > received_at + AHEAD:
-        finished_at = None
     return Completion(
         workflow_namespace=namespace or DEFAULT_NAMESPACE,
         workflow_uid=uid,
         workflow_name=name or uid,
         run_id=_name("run_id", fields.get("run_id") or fields.get("runId")),
         phase=_phase(*_given(("phase",), status, fields)),
-        started_at=_time(_given(_STARTS, status, fields)[1]),
-        finished_at=finished_at,
+        started_at=_usable(_given(_STARTS, status, fields)[1], received_at),
+        finished_at=_usable(_given(_ENDS, status, fields)[1], received_at),
         received_at=received_at,
     )
 
@@ -136,8 +134,8 @@ def _check_text(field: str, value: Any) -> None:
 
 
 def _is_given(value: Any) -> bool:
-    """Say whether a field holds anything: a sensor sends empty text where there is nothing."""
-    return value is not None and value != ""
+    """Say whether a field holds anything: a sensor sends empty text where there is nothing, a controller its zero."""
+    return value not in (None, "", _ZERO_TIME)
 
 
 def _given(names: tuple[str, ...], status: dict[str, Any], fields: dict[str, Any]) -> tuple[str, Any]:
@@ -233,10 +231,19 @@ def _phase(field: str, value: Any) -> str:
     return next((phase for phase in PHASES if phase.lower() == word), "")
 
 
+def _usable(value: Any, received_at: datetime) -> datetime | None:
+    """Return an RFC 3339 time, in UTC; None where it is none, or can't be meant."""
+    time = _time(value)
+    # Compared first: the first and the last hours that can be written have no place in UTC.
+    if time is None or not EARLIEST <= time <= latest_usable(int(received_at.timestamp())):
+        return None
+    return time.astimezone(UTC)
+
+
 def _time(value: Any) -> datetime | None:
     """Read an RFC 3339 time; None where it is none."""
     try:
         time = msgspec.convert(value, datetime)
-        return time.astimezone(UTC) if time.tzinfo else None
     except (msgspec.ValidationError, OverflowError, ValueError):
         return None
+    return time if time.tzinfo else None

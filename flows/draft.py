@@ -18,7 +18,6 @@ from flows.runs import telling
 from flows.spelling import Claim, read
 from flows.text import MAX_DEPTH
 
-_EARLIEST_US = round(EARLIEST.timestamp() * 1_000_000)
 # JSON takes a character up to so many times.
 _GROWTH = 6
 _NUL = b"\\u0000"
@@ -59,20 +58,17 @@ class Drafter:
         told = [value.encode("utf-8", "surrogatepass") for value in beside.values()]
         self._is_suspicious = bool(redactor.suspects(told))
 
-    def draft(self, claim: Claim, told: int | None) -> Draft | None:
+    def draft(self, claim: Claim, *, usable_time: bool) -> Draft | None:
         """Return the draft of what is said, credentials included; None where the ingest would make no row of it.
 
         Args:
             claim: with its kind and id; changed.
-            told: when it was said by its own word, microseconds since the Unix epoch.
+            usable_time: whether the row has the time that the claim gives, where it gives any.
 
         Raises:
             UnicodeEncodeError, TypeError, OverflowError, RecursionError: it can't be said in JSON.
         """
         claim.run_id, claim.stage, claim.runtime = self._run_id, self._stage, self._runtime
-        if told is None:
-            claim.timestamp = None
-        usable_time = told is None or told >= _EARLIEST_US
         try:
             if len(claim.content or "") * _GROWTH + ENVELOPE_BYTES <= self._max_bytes:
                 made = _draft(claim, usable_time=usable_time)

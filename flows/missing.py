@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import polars
+import psycopg
 from msgspec import Struct
 
 from flows import moment
@@ -88,12 +89,13 @@ class Comparison:
         steps: list[Step] = []
         for each in found:
             if isinstance(each, Sheet):
-                steps += self._of_sheet(each, compared[id(each)])
+                steps += self._placed(each, compared[id(each)])
             elif isinstance(each, Read):
                 self._runs[each.run].tallies[each.part].read = each
             elif isinstance(each, Over):
                 self._said.pop(each.run, None)
-                steps.append(Again(each.run) if self._runs[each.run].has_to_be_read() else each)
+                run = self._runs[each.run]
+                steps.append(Again(each.run) if run.has_to_be_read() and not run.failure else each)
         return steps
 
     def _begin(self, found: Sequence[Found]) -> list[Found]:
@@ -189,6 +191,17 @@ class Comparison:
                 asked[known["key"][0]] = tally
         for key, agent in self._stock.agents([*asked]).items():
             asked[key].agent = agent
+
+    def _placed(self, sheet: Sheet, compared: "_Compared") -> list[Missing]:
+        """Return what is missing of a sheet; nothing where its run can't be recovered."""
+        run = self._runs[sheet.run]
+        try:
+            return [] if run.failure else self._of_sheet(sheet, compared)
+        except psycopg.Error:
+            raise
+        except Exception as error:  # whatever one run is like, the others are done
+            run.give_up(error)
+            return []
 
     def _of_sheet(self, sheet: Sheet, compared: "_Compared") -> list[Missing]:
         run = self._runs[sheet.run]

@@ -4,14 +4,22 @@ Times are whole microseconds since the Unix epoch.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from time import time as clock
 
 from msgspec import Struct
+
+from flows.normalize import EARLIEST, MAX_AHEAD_S
 
 SECOND = 1_000_000
 # Whole seconds are told of a run's window, cut off, and clocks differ.
 LENIENCE = 2 * SECOND
 # Between two messages, where nobody knows how long it took.
 STEP = 1_000
+# Before it nobody has spoken.
+EARLIEST_US = round(EARLIEST.timestamp()) * SECOND
+# The last time that can be written down.
+LAST_US = round(datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()) * SECOND
 
 # `attrs.timestamp_source` of what says its time itself, and of what is placed by the thread's id, by the run's
 # window, by the messages around it that were seen live, or by the artifact's own time.
@@ -20,6 +28,11 @@ THREAD = "thread"
 RUN = "run"
 NEIGHBOURS = "neighbours"
 ARTIFACT = "artifact"
+
+
+def latest_us() -> int:
+    """Return the latest time that somebody can have spoken at, by this clock."""
+    return int(clock() + MAX_AHEAD_S) * SECOND
 
 
 class Window(Struct, frozen=True):
@@ -37,7 +50,7 @@ class Window(Struct, frozen=True):
 
     def holds(self, time: int) -> bool:
         """Say whether a thread that began then can be of this run, and not one that it has taken up again."""
-        if self.begin is not None and time < self.begin - LENIENCE:
+        if time < EARLIEST_US or (self.begin is not None and time < self.begin - LENIENCE):
             return False
         return time <= (self.written + 24 * 3_600 * SECOND if self.end is None else self.end + LENIENCE)
 
@@ -69,7 +82,7 @@ def place(
 
     What is known stays. The others lie between their neighbours, evenly and each later than the one before,
     as far as there is room between two that are known: where there isn't, several have the time of the one
-    before, and come after it since they are stored later.
+    before, and come after it since they are stored later. Whatever is known, none lies beyond what can be written down.
 
     Args:
         known: of each message, the time that it is stored under; None where it isn't stored.
@@ -85,14 +98,15 @@ def place(
     times: list[tuple[int, str]] = []
     while len(times) < len(settled):
         first = len(times)
-        time = settled[first]
-        if time is not None:
-            times.append(time)
+        each = settled[first]
+        if each is not None:
+            times.append(each)
         else:
             end = next((at for at in range(first, len(settled)) if settled[at] is not None), len(settled))
             upto = settled[end] if end < len(settled) else (next_known, NEIGHBOURS) if next_known is not None else None
             following = 0 if end < len(settled) else to_come
-            times += _gap(end - first, following, so_far, upto, window, others)
+            gap = _gap(end - first, following, so_far, upto, window, others)
+            times += [(min(max(EARLIEST_US, time), LAST_US), source) for time, source in gap]
         so_far.last, so_far.source = times[-1]
     return times
 

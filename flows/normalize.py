@@ -112,7 +112,7 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
         content = content_of(who.kind, claim)
     given = _time(claim.timestamp)
     stored_at = message.stored_at
-    usable = given is not None and EARLIEST <= given <= _latest_usable(stored_at // 1_000_000_000)
+    usable = given is not None and EARLIEST <= given <= latest_usable(stored_at // 1_000_000_000)
     message_id = claim.message_id
     if message_id and not message_id.isspace():
         key = who.scope.key_of_id(message_id)
@@ -140,7 +140,7 @@ def _row(subject: Subject, claim: Claim, message: JetStreamMessage) -> Message:
 
 
 @lru_cache(maxsize=1_024)
-def _latest_usable(stored_second: int) -> datetime:
+def latest_usable(stored_second: int) -> datetime:
     """Return the latest time that a message stored in some second may give."""
     return datetime.fromtimestamp(stored_second + MAX_AHEAD_S, UTC)
 

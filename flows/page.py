@@ -14,14 +14,18 @@ from connectors.unpack import ArchiveError
 from flows.codex import Reader, message_id
 from flows.codex.pem import hide
 from flows.draft import Drafter
+from flows.moment import EARLIEST_US, latest_us
 from flows.sheet import Read, Sheet, Turn
 from flows.spelling import Claim
+from flows.text import storable
 
 # So many messages, or bytes of them, are on a sheet at most; one more where it is a large one.
 SHEET_ROWS = 4_000
 SHEET_BYTES = 2 * 1024 * 1024
 # Of one thread; more are no run of Codex.
 MAX_TURNS = 1_000
+# What is longer is no time, and is not kept as one that was given.
+MAX_TIME_CHARS = 100
 
 
 class Count:
@@ -72,6 +76,7 @@ class Pages:
         self._count = Count(read)
         self._sheet = self._blank()
         self._size = 0
+        self._latest = latest_us()
 
     def of(self, member: Member, reader: Reader, key_of_id: Callable[[str], str]) -> Iterator[Sheet]:
         """Yield the sheets; of a file that is damaged, too, what comes before the damage."""
@@ -141,10 +146,9 @@ class Pages:
         if claim.attrs is None:
             claim.attrs = {}
         claim.attrs["source"], claim.attrs["artifact_key"] = "backfill", self._key
-        # What a line doesn't say itself is not told by the line before.
-        told = _microseconds(claim.timestamp) if claim.timestamp and "synthetic" not in claim.attrs else None
+        told = self._told(claim)
         try:
-            draft = self._drafter.draft(claim, told)
+            draft = self._drafter.draft(claim, usable_time=told is not None)
         except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
             self._read.skip("unreadable")
             return
@@ -155,6 +159,17 @@ class Pages:
         if draft is not None:
             self._size += len(draft.content) + len(draft.attrs)
         self._count.add(claim)
+
+    def _told(self, claim: Claim) -> int | None:
+        """Return a line's time, in microseconds since the Unix epoch; None where the ingest would take none."""
+        text = claim.timestamp
+        # What a line doesn't say itself is not told by the line before.
+        if text is None or "synthetic" in (claim.attrs or {}) or len(text) > MAX_TIME_CHARS:
+            claim.timestamp = None
+            return None
+        claim.timestamp = storable(text)
+        time = _microseconds(text)
+        return time if time is not None and EARLIEST_US <= time <= self._latest else None
 
     def _turned(self, *, is_last: bool) -> Sheet:
         sheet, self._sheet, self._size = self._sheet, self._blank(), 0

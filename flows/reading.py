@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from connectors.archive import LIMITS, Limits, Member, members
+from connectors.blame import in_one_line
 from connectors.objects import ObjectError, Objects
 from connectors.unpack import ArchiveError
 from flows.artifact import BUNDLE, Artifact, kind_of, title_of
@@ -40,9 +41,12 @@ class SheetReader(Struct):
     keep_other_lines: bool = False
 
     def __call__(self, task: Task) -> Iterator[bytes]:
-        """Yield what is found in a run's artifacts, encoded."""
-        for found in self.read(task):
-            yield encode(found)
+        """Yield what is found in a run's artifacts, encoded; where reading it fails, that it can't be read."""
+        try:
+            for found in self.read(task):
+                yield encode(found)
+        except Exception as error:  # whatever one run is like, the others are read
+            yield from unread(task, in_one_line(error))
 
     def read(self, task: Task) -> Iterator[Found]:
         """Yield what is found in a run's artifacts: of each attempt its events, and its log where they say nothing."""
@@ -106,6 +110,14 @@ class SheetReader(Struct):
                     yield sheet
                 number += 1
         return number
+
+
+def unread(task: Task, text: str) -> Iterator[bytes]:
+    """Say of a run, encoded, that what is to be read of it can't be, and that it is over."""
+    for place, part in enumerate(task.parts):
+        if part.to_do:
+            yield encode(Read(task.number, place, trouble="unreadable", text=text, may_pass=True))
+    yield encode(Over(task.number))
 
 
 def _role(artifact: Artifact, member: Member) -> tuple[FileKind | None, str]:

@@ -269,6 +269,8 @@ class Reconciler:
 
 def _outcome(claim: Claim, recovery: Recovery) -> Outcome:
     report = recovery.report
+    if recovery.failure:
+        return Outcome(claim, "queued", error=recovery.failure)
     if report is not None and report.has_no_artifacts and now() - claim.queued_at < backlog.LATE:
         return Outcome(claim, "queued", report, NO_ARTIFACTS)
     if report is not None and report.waiting:

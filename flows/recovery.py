@@ -1,5 +1,6 @@
 """One run whose artifacts are being read: what was known of it before, and what has been found of it so far."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,6 +10,7 @@ from msgspec import Struct
 from psycopg import Connection
 
 import sql
+from connectors.blame import in_one_line
 from flows import account
 from flows.account import Contents, Entry
 from flows.artifact import Artifact
@@ -16,11 +18,13 @@ from flows.catalog import Listed
 from flows.completion import RANK
 from flows.finished import Key
 from flows.message import PERSON
-from flows.moment import Place, Window
+from flows.moment import EARLIEST_US, SECOND, Place, Window, latest_us
 from flows.normalize import DEFAULT_RUNTIME
 from flows.report import RunReport, Tokens, Treated, report, tokens
 from flows.sheet import Part, Read, Sheet, Task
 from flows.subject import format_run
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "workflow"
 # One agent says most of it, in a handful of kinds.
@@ -123,6 +127,8 @@ class Recovery:
         self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
         self._is_wanted = is_wanted
         self.report: RunReport | None = None
+        # Why it can't be recovered, though the others can.
+        self.failure = ""
         runtime = known.runtime if known.runtime != DEFAULT_RUNTIME else None
         beside = {"run_id": self.run.run_id, "stage": self.run.stage, "runtime": runtime}
         # What every message says of the run.
@@ -203,14 +209,15 @@ class Recovery:
     def window(self, part: int) -> Window:
         """Return between which times an artifact was written."""
         word, known = self.run.completion, self.known
-        told_end = (word and word.finished_at) or known.phase_finished_at or known.said_ended_at
-        if told_end is None and word is not None:
-            told_end = min([word.received_at, *known.noted_at])
-        end = _microseconds(told_end) if told_end else None
-        told = [word.started_at if word else None, known.phase_started_at, known.said_started_at]
-        begins = [_microseconds(each) for each in told if each is not None]
+        ends = _usable(word.finished_at if word else None, known.phase_finished_at, known.said_ended_at)
+        if not ends and word is not None:
+            ends = [min(_usable(word.received_at, *known.noted_at), default=latest_us())]
+        end = ends[0] if ends else None
+        begins = _usable(word.started_at if word else None, known.phase_started_at, known.said_started_at)
         begin = max((each for each in begins if end is None or each < end), default=None)
-        return Window(begin, end, round(self.parts[part].artifact.object.modified * 1_000_000))
+        written = round(self.parts[part].artifact.object.modified * SECOND)
+        # Of a file whose own time can't be meant it is known that it has been written.
+        return Window(begin, end, written if EARLIEST_US <= written <= latest_us() else _microseconds(now()))
 
     def others(self, sheet: Sheet) -> list[int]:
         """Return when something began, or the run ended, that came after a file: other attempts of the same."""
@@ -285,6 +292,15 @@ class Recovery:
         self.report = report(treated, self.absent, at, has_ended=has_ended)
         return self.report, tokens(treated)
 
+    def give_up(self, error: Exception) -> None:
+        """Say that something failed in it that nobody thought of; what is stored stays, and the rest is tried anew."""
+        if self.failure:
+            return
+        run = "/".join(self.key)
+        log.error("%s can't be recovered", run, exc_info=error, extra={"run": run, "todo": "report it with this line"})
+        self.failure = in_one_line(error)
+        self.report = RunReport(now(), why=[f"it can't be recovered: {self.failure}"])
+
     def leave_alone(self, at: datetime) -> None:
         """Say that messages of it are gone, and no more."""
         said = f"{self.known.pruned:,} messages are past the retention"
@@ -337,6 +353,12 @@ def _settled(contents: Contents) -> Contents:
     """Return what was read earlier as of now: what was inserted then is stored."""
     contents.stored, contents.inserted = contents.stored + contents.inserted, 0
     return contents
+
+
+def _usable(*times: datetime | None) -> list[int]:
+    """Return times that can be meant, in microseconds since the Unix epoch, in their order."""
+    told = [_microseconds(each) for each in times if each is not None]
+    return [each for each in told if EARLIEST_US <= each <= latest_us()]
 
 
 def _microseconds(time: datetime) -> int:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import Connection, Cursor
 
 import sql
+from connectors.blame import Blame, blame
 from connectors.store import Store
 from flows import account
 from flows.completion import complete
@@ -29,6 +30,7 @@ from flows.storage import Ready, messages
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Concluded = tuple[Recovery, RunReport, Tokens]
 
 # Runs whose account is settled at once.
 BATCH_RUNS = 100
@@ -178,13 +180,28 @@ class Shelf:
 
     def _settle(self, over: Sequence[Recovery]) -> None:
         """Write down how runs stand all of whose messages are written."""
-        concluded = [(run, *run.conclude(now())) for run in in_order(over)]
+        concluded = [each for run in in_order(over) if (each := _concluded(run)) is not None]
         if not self._dry_run:
-            self._insist(lambda: self._write_down(concluded))
-        for run, _, _ in concluded:
+            self._note(concluded)
+        for run in over:
             self._done(run)
 
-    def _write_down(self, concluded: Sequence[tuple[Recovery, RunReport, Tokens]]) -> None:
+    def _note(self, concluded: Sequence[Concluded]) -> None:
+        """Write down how runs stand; of each by itself, where that can't be done together."""
+        if not concluded:
+            return
+        try:
+            self._insist(lambda: self._write_down(concluded))
+        except Exception as error:  # whatever one run is like, the others are done
+            if isinstance(error, psycopg.Error) and blame(error) is not Blame.DATA:
+                raise
+            if len(concluded) == 1:
+                concluded[0][0].give_up(error)
+                return
+            for each in concluded:
+                self._note([each])
+
+    def _write_down(self, concluded: Sequence[Concluded]) -> None:
         connection = self._open()
         keys = [run.key for run, _, _ in concluded]
         noted = [
@@ -219,6 +236,17 @@ class Shelf:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _concluded(run: Recovery) -> Concluded | None:
+    """Return a run with what it came to; None where it can't be recovered."""
+    if run.failure:
+        return None
+    try:
+        return (run, *run.conclude(now()))
+    except Exception as error:  # whatever one run is like, the others are done
+        run.give_up(error)
+        return None
 
 
 def _count(items: Sequence[Ready | Duplicate]) -> Counter[tuple[int, int]]:

@@ -33,6 +33,7 @@ class Summary(Struct):
         unchanged: runs of which nothing has changed since.
         lacking: of these, the ones with something that can't be read or stored, as is known of them.
         gone: runs that were left alone, since messages of them are past the retention.
+        failed: runs that can't be recovered, by something that nobody thought of.
         recovered: runs of which something was missing.
         absent: artifacts that can't be had.
         damaged: artifacts that can't be read to their end.
@@ -43,6 +44,7 @@ class Summary(Struct):
     unchanged: int = 0
     lacking: int = 0
     gone: int = 0
+    failed: int = 0
     complete: int = 0
     recovered: int = 0
     lines: int = 0
@@ -67,13 +69,14 @@ class Summary(Struct):
             self.lacking += 1
             self._add_lacks(report)
         else:
-            self._add(report)
+            self._add(report, run.failure)
         if not report.complete and len(self.wrong) < MAX_NAMED:
             troubles = [*report.absent.values(), *report.damaged.values()]
             self.wrong.append(Wrong(*run.key, report.why, troubles[:MAX_TROUBLES]))
 
-    def _add(self, report: RunReport) -> None:
+    def _add(self, report: RunReport, failure: str) -> None:
         self.runs += 1
+        self.failed += bool(failure)
         self.complete += report.complete
         self.recovered += report.inserted > 0
         self._add_lacks(report)
@@ -94,4 +97,4 @@ class Summary(Struct):
     @property
     def is_whole(self) -> bool:
         """Whether everything that the artifacts hold is stored."""
-        return not (self.absent or self.damaged or self.refused)
+        return not (self.failed or self.absent or self.damaged or self.refused)

@@ -4,6 +4,7 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,6 +13,8 @@ from connectors.delivery import JetStreamMessage
 from flows.completion import Completion, complete
 from flows.message import Message
 from flows.normalize import normalize
+from flows.recovery import Recovery
+from flows.summary import Summary
 from tests.artifacts import (
     BEGIN,
     DELIVERED,
@@ -311,6 +314,37 @@ def test_one_bad_artifact_costs_no_other_run(archive: Archive, database: str) ->
     # What can't be otherwise is told, and not tried again; what may come is.
     again = recover(database, archive.folder)
     assert {name: run.is_unchanged for name, run in again.items()} == {"gone": False, "cut": True, "foreign": True}
+
+
+@pytest.mark.parametrize("where", ["window", "subject", "conclude", "lines"])
+def test_a_run_that_nobody_thought_of_costs_no_other_one(
+    where: str, archive: Archive, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        archive.add(f"run-{number}", talk(2))
+    sound = getattr(Recovery, where)
+
+    def fails(self: Recovery, *arguments: Any) -> Any:
+        if self.run.uid == "run-2":
+            message = "nobody thought of this"
+            raise ZeroDivisionError(message)
+        return sound(self, *arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Recovery, where, fails)
+        done = recover(database, archive.folder)
+    failed = done.pop("run-2")
+    assert failed.failure == "ZeroDivisionError: nobody thought of this"
+    assert failed.report is not None
+    assert failed.report.why == ["it can't be recovered: ZeroDivisionError: nobody thought of this"]
+    whole = stored.contents("run-1")
+    assert all(stored.contents(run) == whole and not each.failure for run, each in done.items())
+    summary = Summary()
+    summary.add(failed)
+    assert (summary.failed, summary.is_whole) == (1, False)
+    # None of it counts as read.
+    assert [*recover(database, archive.folder)] == ["run-2"]
+    assert stored.contents("run-2") == whole
 
 
 def test_a_cut_artifact_closes_no_calls(archive: Archive, database: str, stored: Stored) -> None:

@@ -1,7 +1,12 @@
 """When recovered messages were said, and in which order: of one attempt, and of several."""
 
+import json
+import os
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
+
+import pytest
 
 from tests.artifacts import BEGIN, END, Archive, Stored, completion, live, recover, store, thread_at
 from tests.sidecar import talk
@@ -69,3 +74,61 @@ def test_attempts_of_one_name_in_the_payload_are_both_read(archive: Archive, dat
     archive.complete(completion("run-1", ["elsewhere/a.jsonl", "elsewhere/b.jsonl"]))
     assert [*recover(database, archive.folder)] == ["run-1"]
     assert stored.ask("SELECT count(DISTINCT attrs ->> 'thread_id') FROM workflow_comms.agent_messages") == [(2,)]
+
+
+ZERO = "0001-01-01T00:00:00Z"
+
+
+def rollout(*times: Any) -> list[str]:
+    """A session of Codex of which each line says a word and, perhaps, when it was said."""
+    said = [{"role": "assistant", "content": [{"text": f"word {at}"}]} for at in range(len(times))]
+    lines = [{"type": "response_item", "payload": {"type": "message", **each}} for each in said]
+    return [json.dumps(line | ({"timestamp": time} if time else {})) for line, time in zip(lines, times, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("9999-12-31T23:59:59.999Z", None, None),
+        (None, None, ZERO, None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("1999-12-31T23:59:59Z", None),
+        ("yesterday", None),
+    ],
+)
+def test_a_line_whose_time_can_not_be_costs_neither_its_run_nor_another(
+    times: tuple[str | None, ...], archive: Archive, database: str, stored: Stored
+) -> None:
+    keys = [archive.add("run-1", rollout(*times)), archive.add("run-2", talk(1))]
+    archive.complete(*(completion(key.partition("/")[0], [key]) for key in keys))
+    recover(database, archive.folder)
+    assert stored.contents("run-1") == [f"word {at}" for at in range(len(times))]
+    assert stored.contents("run-2")
+    assert all(BEGIN <= time <= END and source != "event" for time, source in stored.times("run-1"))
+    given = stored.ask("SELECT attrs ->> 'timestamp_given' FROM workflow_comms.agent_messages ORDER BY timestamp, seq")
+    assert {time for (time,) in given if time} == {time for time in times if time}
+
+
+@pytest.mark.parametrize("started", [ZERO, BEGIN.isoformat()])
+def test_a_controller_that_has_set_no_time_tells_none(
+    started: str, archive: Archive, database: str, stored: Stored
+) -> None:
+    keys = [archive.add("run-1", talk(1, "thread")), archive.add("run-2", talk(1))]
+    archive.complete(completion("run-1", keys[:1], started=started, finished=ZERO), completion("run-2", keys[1:]))
+    recover(database, archive.folder)
+    assert len(stored.rows("run-1")) == len(stored.rows("run-2"))
+    assert stored.times("run-1")[0][0] >= BEGIN
+    ended = "SELECT state, phase_finished_at, finished_at > %s FROM workflow_comms.runs WHERE workflow_uid = 'run-1'"
+    assert stored.ask(ended, BEGIN) == [("succeeded", None, True)]
+
+
+def test_a_file_whose_own_time_can_not_be_has_been_written_by_now(
+    archive: Archive, database: str, stored: Stored
+) -> None:
+    for run, time in (("run-1", 0), ("run-2", 32_503_680_000)):
+        os.utime(archive.folder / archive.add(run, talk(1, "thread")), (time, time))
+    recover(database, archive.folder)
+    asked = "SELECT count(*) FROM workflow_comms.agent_messages WHERE timestamp NOT BETWEEN %s AND now()"
+    assert stored.count()
+    assert stored.ask(asked, BEGIN) == [(0,)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.completion import Completion, CompletionError, check_fields, read_completion
+from flows.completion import Completion, CompletionError, check_fields, in_one_place, read_completion
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 METADATA = {"name": "fix-login-x2x", "namespace": "agents", "uid": "0d9a-1"}
@@ -76,9 +76,20 @@ def test_what_is_missing_has_a_default() -> None:
 
 
 @pytest.mark.parametrize(("given", "kept"), [("soon", None), ("2026-11-24T12:00", None), (12, None),
-    ("2031-01-01T00:00:00Z", None), ("2026-11-24T12:05:00Z", NOW + timedelta(minutes=5))])  # fmt: skip
-def test_an_end_that_cannot_be_is_none(given: Any, kept: datetime | None) -> None:
+    ("2031-01-01T00:00:00Z", None), ("9999-12-31T23:59:59-14:00", None), ("1999-12-31T23:59:59Z", None),
+    ("0001-01-01T00:00:00Z", None), ("0001-01-01T00:00:00+14:00", None),
+    ("2026-11-24T12:05:00Z", NOW + timedelta(minutes=5))])  # fmt: skip
+def test_a_time_that_cannot_be_is_none(given: Any, kept: datetime | None) -> None:
     assert read({**PAYLOAD, "status": {**STATUS, "finishedAt": given}}).finished_at == kept
+    assert read({**PAYLOAD, "status": {**STATUS, "startedAt": given}}).started_at == kept
+
+
+def test_the_zero_time_of_a_controller_is_nothing_that_it_tells() -> None:
+    zero = "0001-01-01T00:00:00Z"
+    payload = {**PAYLOAD, "status": {"phase": "Succeeded", "startedAt": zero, "finishedAt": zero}}
+    check_fields(payload)
+    assert in_one_place(payload)["status"] == {"phase": "Succeeded"}
+    assert read({**payload, "finishedAt": STATUS["finishedAt"]}).finished_at == READ.finished_at
 
 
 @pytest.mark.parametrize("part", [{"status": {"started_at": STATUS["startedAt"], "finished_at": STATUS["finishedAt"]}},

@@ -48,7 +48,7 @@ def fields(claim: Claim) -> dict[str, Any]:
 
 def drafted(claims: list[Claim], redactor: Redactor = REDACTOR, limit: int = LIMIT) -> list[Draft | None]:
     drafter = Drafter(redactor, limit, BESIDE)
-    drafts = [drafter.draft(claim, None) for claim in claims]
+    drafts = [drafter.draft(claim, usable_time=True) for claim in claims]
     drafter.redact(drafts)
     return drafts
 
@@ -134,7 +134,7 @@ def test_a_pattern_without_a_hint_is_looked_for_in_every_draft() -> None:
 
 def test_a_run_whose_id_is_a_credential_marks_all_that_it_says() -> None:
     drafter = Drafter(REDACTOR, LIMIT, {"run_id": TOKEN})
-    drafts = [drafter.draft(claim, None) for claim in claims_of([said(0).encode()])]
+    drafts = [drafter.draft(claim, usable_time=True) for claim in claims_of([said(0).encode()])]
     drafter.redact(drafts)
     assert all(
         draft is not None and b'"redacted"' in draft.attrs and TOKEN.encode() not in draft.attrs for draft in drafts

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.moment import NEIGHBOURS, RUN, SECOND, STEP, THREAD, Place, Window, place
+from flows.moment import EARLIEST_US, LAST_US, NEIGHBOURS, RUN, SECOND, STEP, THREAD, Place, Window, place
 
-BEGIN, END = 1_000 * SECOND, 1_600 * SECOND
-RUNS = Window(BEGIN, END, written=2_000 * SECOND)
+BEGIN = 1_700_000_000 * SECOND
+END = BEGIN + 600 * SECOND
+RUNS = Window(BEGIN, END, written=BEGIN + 1_000 * SECOND)
 
 
 def times(placed: list[tuple[int, str]]) -> list[int]:
@@ -70,6 +71,19 @@ def test_a_line_that_says_its_time_is_believed() -> None:
     placed = place([None, None, None], {1: said}, {}, RUNS, Place())
     assert placed[1] == (said, "event")
     assert placed[0][0] < said < placed[2][0]
+
+
+@pytest.mark.parametrize("known", [EARLIEST_US, LAST_US])
+def test_no_time_lies_beyond_what_can_be_written_down(known: int) -> None:
+    alone = Window(None, None, written=END)
+    for place_of_known in range(4):
+        all_known = [known if at == place_of_known else None for at in range(4)]
+        assert all(EARLIEST_US <= time <= LAST_US for time in times(place(all_known, {}, {}, alone, Place())))
+
+
+def test_a_thread_of_a_time_before_anybody_spoke_tells_nothing() -> None:
+    alone = Window(None, None, written=END)
+    assert set(sources(place([None] * 3, {}, {0: 5_000}, alone, Place()))) == {"artifact"}
 
 
 def test_sheets_go_on_where_the_one_before_has_ended() -> None:

@@ -292,3 +292,19 @@ def test_whatever_lines_follow_each_other_they_are_skimmed_alike(chosen: list[by
         archive = Archive(Path(folder))
         archive.add("run-1", lines, end="")
         assert_skimmed_alike(archive)
+
+
+def test_a_run_that_can_not_be_read_for_what_nobody_thought_of_says_so(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add("run-1", talk(1))
+
+    def fail(*_: Any) -> None:
+        message = "nobody thought of this"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr(Reader, "end", fail)
+    *_, told, over = read(archive)
+    assert isinstance(told, Read)
+    assert (told.trouble, told.text, told.may_pass) == ("unreadable", "ZeroDivisionError: nobody thought of this", True)
+    assert over == Over(7)
