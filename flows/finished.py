@@ -4,10 +4,9 @@ import json
 from datetime import datetime
 from typing import Any
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from flows.completion import Completion, CompletionError, read_completion
+from flows.completion import Completion, CompletionError, in_one_place, read_completion
 from flows.message import DEFAULT_NAMESPACE
 from flows.text import storable
 
@@ -37,6 +36,7 @@ class FinishedRun(Struct, frozen=True):
         run_id: of the run, where it differs from the uid.
         completion: the controller's word; None where there is none.
         left: what it is said to have left.
+        tells_end: whether it is told how or when it ended, and not only that it has.
     """
 
     namespace: str
@@ -47,6 +47,7 @@ class FinishedRun(Struct, frozen=True):
     agent: str | None = None
     completion: Completion | None = None
     left: tuple[Left, ...] = ()
+    tells_end: bool = False
 
     @property
     def key(self) -> Key:
@@ -54,13 +55,25 @@ class FinishedRun(Struct, frozen=True):
         return self.namespace, self.uid
 
     def also(self, other: "FinishedRun") -> "FinishedRun":
-        """Return a run that was told of twice: the later word, and whatever either says that it left."""
-        return msgspec.structs.replace(
+        """Return a run that was told of twice: the later word laid over the earlier one, as `told_again` in SQL does.
+
+        What it lacks stays, what it says replaces, and what it has left is added. How the run ended is one word: a
+        later one replaces all of it.
+        """
+        # Whoever tells no name is known by the uid.
+        name = other.name if other.name != other.uid else self.name
+        run_id = other.run_id or self.run_id
+        last = other if other.tells_end else self
+        completion = last.completion and structs.replace(last.completion, workflow_name=name, run_id=run_id)
+        return structs.replace(
             other,
-            left=tuple(dict.fromkeys((*self.left, *other.left))),
-            run_id=other.run_id or self.run_id,
+            name=name,
+            run_id=run_id,
             stage=other.stage or self.stage,
             agent=other.agent or self.agent,
+            completion=completion,
+            tells_end=last.tells_end,
+            left=_together(self.left, other.left),
         )
 
 
@@ -91,6 +104,7 @@ def read_finished(payload: bytes, received_at: datetime, namespace: str = DEFAUL
         stage=_text(fields.get("stage")),
         agent=_text(fields.get("agent_id") or fields.get("agentId")),
         completion=completion,
+        tells_end="status" in in_one_place(fields),
         left=_left(fields.get("artifacts")),
     )
 
@@ -133,6 +147,16 @@ def _left(artifacts: Any) -> tuple[Left, ...]:
         if isinstance(key, str) and key.strip() and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES:
             left.append(Left(_text(each.get("name")) or "", key, _text(each.get("bucket")) or ""))
     return tuple(dict.fromkeys(left))
+
+
+def _together(earlier: tuple[Left, ...], later: tuple[Left, ...]) -> tuple[Left, ...]:
+    """Return all that either says, in the order in which it was said first; of one key in a bucket, what was said last."""
+    told: dict[tuple[str, str], Left] = {}
+    for each in (*earlier, *later):
+        place = each.key, each.bucket
+        known = told.get(place)
+        told[place] = each if each.name or known is None else known
+    return tuple(told.values())
 
 
 def _text(value: Any) -> str | None:

@@ -283,6 +283,14 @@ def test_a_list_that_tells_no_end_moves_none(archive: Archive, database: str, st
     assert stored.ask(ended) == [("how", "failed", END), ("nothing", "unknown", END)]
 
 
+def test_a_later_line_that_says_less_leaves_how_the_run_ended(archive: Archive, database: str, stored: Stored) -> None:
+    told = completion("run-1", [archive.add("run-1", talk(1))])
+    archive.complete(told, {"metadata": told["metadata"], "artifacts": []})
+    assert recover(database, archive.folder).keys() == {"run-1"}
+    assert stored.ask("SELECT state, started_at, finished_at FROM workflow_comms.runs") == [("succeeded", BEGIN, END)]
+    assert recover(database, archive.folder) == {}
+
+
 def test_a_later_word_of_the_controller_is_not_taken_for_an_unknown_one(
     archive: Archive, database: str, stored: Stored
 ) -> None:

@@ -89,5 +89,35 @@ def test_of_a_run_that_is_told_twice_everything_counts() -> None:
     first = read({**PARTS, "artifacts": PARTS["artifacts"][:1]})
     second = read({**PARTS, "artifacts": PARTS["artifacts"][1:], "stage": None})
     both = first.also(second)
+    assert both.completion == first.completion
     assert both.left == read(PARTS).left
     assert both.stage == "implementation"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {},
+        {"artifacts": []},
+        {"status": "", "run_id": "", "stage": None},
+        {"status": {"phase": "", "startedAt": None, "finishedAt": "0001-01-01T00:00:00Z"}, "artifacts": "[]"},
+        {"metadata": {"namespace": "teams", "uid": "uid-1"}},
+    ],
+)
+def test_what_a_later_payload_lacks_stays(later: dict[str, Any]) -> None:
+    assert read(PARTS).also(read({"metadata": PARTS["metadata"], **later})) == read(PARTS)
+
+
+def test_what_a_later_payload_says_replaces() -> None:
+    later = {
+        "metadata": {**PARTS["metadata"], "name": "fix-2"},
+        "status": {"phase": "Failed", "finishedAt": "2026-01-01T11:00:00Z"},
+        "run_id": "run-2",
+        "artifacts": [{**PARTS["artifacts"][0], "name": "events"}, {"name": "log", "key": "fix-1/agent.log"}],
+    }
+    both = read(PARTS).also(read(later))
+    expected = read({**later, "stage": "implementation"})
+    # One end is one word: when the other one began is nothing that this one tells.
+    assert both.completion == expected.completion
+    assert (both.name, both.run_id, both.stage) == ("fix-2", "run-2", "implementation")
+    assert both.left == (expected.left[0], read(PARTS).left[1], expected.left[1])
