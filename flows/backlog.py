@@ -1,8 +1,9 @@
 """The queue of completed runs: who works on which, how it went, and when it is tried again."""
 
+import json
 import random
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec import Struct
 from psycopg import Connection
 
 import sql
+from flows.completion import MOST_BYTES, Completion, CompletionError, told_again
 from flows.finished import Key
 from flows.report import NO_ARTIFACTS, RunReport
 
@@ -69,6 +71,42 @@ class Waiting(Struct, frozen=True):
     attempts: int
     last_error: str | None
     next_try_at: datetime
+
+
+def add(connection: Connection[Any], completion: Completion, said: dict[str, Any]) -> tuple[State, datetime]:
+    """Queue a run that is complete; returns where it stands, and since when what is known of its end is known.
+
+    To be called in a transaction, which then holds the run's row, so that no word is lost of those who tell at once.
+
+    Args:
+        connection: in a transaction.
+        completion: what the payload comes to.
+        said: the payload, each thing in one place.
+
+    Raises:
+        CompletionError: with what was told before it is too much.
+    """
+    values = {
+        "namespace": completion.workflow_namespace,
+        "uid": completion.workflow_uid,
+        "name": completion.workflow_name,
+        "run_id": completion.run_id,
+        "payload": _payload({}, said),
+    }
+    row = connection.execute(sql.query("hold_queue"), values).fetchone()
+    if row is None:
+        ((earlier,),) = connection.execute(sql.query("queued_payload"), values).fetchall()
+        values["payload"] = _payload(json.loads(earlier), said)
+        row = connection.execute(sql.query("queue_run"), values).fetchone()
+    return row or ("queued", datetime.now(UTC))
+
+
+def _payload(earlier: dict[str, Any], later: dict[str, Any]) -> str:
+    payload = msgspec.json.encode(told_again(earlier, later))
+    if len(payload) > MOST_BYTES:
+        message = f"body: with what was told before it has {len(payload):,} bytes; {MOST_BYTES:,} are allowed"
+        raise CompletionError(message)
+    return payload.decode()
 
 
 def claim(connection: Connection[Any], limit: int) -> list[Claim]:

@@ -41,6 +41,11 @@ _TEXTS = ("run_id", "runId", "stage", "agent_id", "agentId")
 LONGEST_NAME = 256
 # What Go writes for a time that nobody has set: nothing is told.
 _ZERO_TIME = "0001-01-01T00:00:00Z"
+# Of one run, in all that is told of it; and the bytes of JSON that this is.
+MOST_ARTIFACTS = 10_000
+MOST_BYTES = 16 * 1024 * 1024
+# What says nothing.
+_NOTHING: tuple[Any, ...] = (None, "", {}, [])
 
 
 class CompletionError(ValueError):
@@ -115,11 +120,14 @@ def check_fields(fields: dict[str, Any]) -> None:
                 raise CompletionError(message)
     for name in _TEXTS:
         _check_text(name, fields.get(name))
-    artifacts = fields.get("artifacts")
-    if _is_given(artifacts) and not isinstance(artifacts, list):
+    artifacts = fields["artifacts"] if _is_given(fields.get("artifacts")) else []
+    if not isinstance(artifacts, list):
         message = "artifacts: it takes an array"
         raise CompletionError(message)
-    for number, each in enumerate(artifacts or ()):
+    if len(artifacts) > MOST_ARTIFACTS:
+        message = f"artifacts: it has {len(artifacts):,} entries; {MOST_ARTIFACTS:,} are allowed"
+        raise CompletionError(message)
+    for number, each in enumerate(artifacts):
         if not isinstance(each, dict):
             message = f"artifacts[{number}]: it takes a JSON object"
             raise CompletionError(message)
@@ -171,6 +179,48 @@ def in_one_place(fields: dict[str, Any]) -> dict[str, Any]:
     }
     rest = {name: value for name, value in fields.items() if name not in _ELSEWHERE and name not in parts}
     return {**rest, **{name: part for name, part in parts.items() if part}}
+
+
+def told_again(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Return a run-complete payload, laid over what was told before.
+
+    What it lacks stays, what it says replaces, and artifacts are added to those that are known, in the order in which
+    they were named first. `status` tells one end and is taken whole.
+
+    Args:
+        earlier: what was told before, as this returns it. What a sweep wrote was nobody's word.
+        later: a payload that says each thing in one place.
+
+    Raises:
+        CompletionError: with what was told before it is too much.
+    """
+    earlier = {} if earlier.get("swept") is True else _said(earlier)
+    known = earlier.get("artifacts")
+    artifacts = _all_artifacts(known, later.get("artifacts"))
+    if len(artifacts) > max(MOST_ARTIFACTS, len(known) if isinstance(known, list) else 0):
+        message = f"artifacts: with those told before the run has {len(artifacts):,}; {MOST_ARTIFACTS:,} are allowed"
+        raise CompletionError(message)
+    parts = {
+        "status": _said(later.get("status")) or earlier.get("status"),
+        "metadata": {**_said(earlier.get("metadata")), **_said(later.get("metadata"))},
+        "artifacts": artifacts,
+    }
+    return _said({**earlier, **_said(later), **parts})
+
+
+def _all_artifacts(*lists: Any) -> list[dict[str, Any]]:
+    """Return all artifacts that lists name; of one key in one bucket what was said last."""
+    told: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in (each for some in lists if isinstance(some, list) for each in some):
+        if artifact := _said(each):
+            key = artifact.get("key") or json.dumps(artifact, sort_keys=True)
+            told.setdefault((str(key), str(artifact.get("bucket") or "")), {}).update(artifact)
+    return [*told.values()]
+
+
+def _said(part: Any) -> dict[str, Any]:
+    """Return what an object says: its fields, save empty ones."""
+    return {name: value for name, value in part.items() if value not in _NOTHING} if isinstance(part, dict) else {}
 
 
 def complete(connection: Connection, completion: Completion) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from psycopg import Connection
 
 import sql
+from flows import backlog
 from flows.completion import Completion, CompletionError, check_fields, complete, in_one_place, read_completion, told_in
 from flows.redact import Redactor
 from flows.text import TooDeepError, storable_json
@@ -80,14 +80,16 @@ class Completions:
             check_fields(payload)
             completion = read_completion(payload, datetime.now(UTC))
         except CompletionError as error:
-            message = f"{error}."
-            raise Problem(message, str(error).partition(":")[0]) from error
+            raise _problem(error) from error
         # Before anything is said of runs elsewhere.
         check_namespace(current(), completion.workflow_namespace, field)
         self._check_name(run, completion)
         # What a workflow was started with may hold credentials; who reconciles needs none of them.
-        kept = msgspec.json.encode(self._redactor.value(in_one_place(payload), set(), turn.breathe)).decode()
-        return self._pool.ask(lambda connection: _queue(connection, completion, kept))
+        kept = self._redactor.value(in_one_place(payload), set(), turn.breathe)
+        try:
+            return self._pool.ask(lambda connection: _queue(connection, completion, kept))
+        except CompletionError as error:
+            raise _problem(error) from error
 
     def _fill_in(self, payload: dict[str, Any], run: str | None, namespace: str | None) -> None:
         """Name the run in the payload as the address does, where the payload doesn't."""
@@ -119,22 +121,20 @@ class Completions:
             raise Problem(message, "run")
 
 
-def _queue(connection: Connection, completion: Completion, payload: str) -> Queued:
-    key = {"namespace": completion.workflow_namespace, "uid": completion.workflow_uid}
-    values = {
-        **key,
-        "name": completion.workflow_name,
-        "run_id": completion.run_id,
-        "payload": payload,
-    }
+def _problem(error: CompletionError) -> Problem:
+    message = f"{error}."
+    return Problem(message, str(error).partition(":")[0])
+
+
+def _queue(connection: Connection, completion: Completion, said: dict[str, Any]) -> Queued:
+    namespace, uid = completion.workflow_namespace, completion.workflow_uid
     with connection.transaction():
         connection.execute("SET TRANSACTION READ WRITE")
         connection.execute("SET LOCAL synchronous_commit = on")
-        row = connection.execute(sql.query("queue_run"), values).fetchone()
+        state, queued_at = backlog.add(connection, completion, said)
         complete(connection, completion)
-        connection.execute(sql.query("notify_runs"), {"namespaces": [key["namespace"]], "uids": [key["uid"]]})
-    state, queued_at = row or ("queued", datetime.now(UTC))
-    return Queued(completion.workflow_namespace, completion.workflow_uid, completion.workflow_name, state, queued_at)
+        connection.execute(sql.query("notify_runs"), {"namespaces": [namespace], "uids": [uid]})
+    return Queued(namespace, uid, completion.workflow_name, state, queued_at)
 
 
 def _open(body: bytes, breathe: Breathe) -> dict[str, Any]:

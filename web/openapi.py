@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, current_app
 from msgspec import Struct
 from werkzeug.routing import Rule
 
+from flows.completion import MOST_ARTIFACTS
 from flows.message import CHANNEL_GENERAL, CHANNEL_RUN, Event
 from web import api, parameters, reading
 from web.account import Account
@@ -221,6 +222,7 @@ OPERATIONS: dict[str, Operation] = {
         answers={JSON: _ref(Queued)},
         status=HTTPStatus.ACCEPTED,
         body={JSON: {"type": "object"}, "application/cloudevents+json": {"type": "object"}},
+        more=f"Of one run {MOST_ARTIFACTS:,} artifacts are taken, with those that were told before.",
     ),
     "sockets.serve": Operation(
         status=HTTPStatus.SWITCHING_PROTOCOLS,

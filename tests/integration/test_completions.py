@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from connectors.loopback import HOST
+from flows.completion import MOST_ARTIFACTS
 from flows.redact import Redactor
 from tests.servers import PostgresServer, fresh_database
 from tests.waiting import PATIENCE_S, wait_until
@@ -146,6 +148,34 @@ def test_two_completions_at_once_lose_nothing_of_each_other(web: WebServer) -> N
     with ThreadPoolExecutor(len(bodies)) as threads:
         assert {status for status, _ in threads.map(lambda body: complete(web, body), bodies)} == {202}
     assert sorted(each["key"] for each in queue(web)[0][6]["artifacts"]) == sorted(keys)
+
+
+def artifacts(number: int, first: int = 0) -> list[dict[str, str]]:
+    keys = [f"nightly/pod-{place}/events.tgz" for place in range(first, first + number)]
+    return [{"name": "implementation-events", "key": key, "bucket": "runs"} for key in keys]
+
+
+def test_as_many_artifacts_as_are_allowed_are_taken_again_and_again_and_one_more_is_refused(web: WebServer) -> None:
+    half = MOST_ARTIFACTS // 2
+    for some in (artifacts(half), artifacts(half, half), artifacts(MOST_ARTIFACTS)):
+        assert complete(web, {**PAYLOAD, "artifacts": some})[0] == 202
+    assert queue(web)[0][5:] == (2, {**PAYLOAD, "artifacts": artifacts(MOST_ARTIFACTS)})
+    for some, words in (
+        (artifacts(1, MOST_ARTIFACTS), "artifacts: with those told before the run has 10,001; 10,000 are allowed."),
+        (artifacts(50_000), "artifacts: it has 50,000 entries; 10,000 are allowed."),
+    ):
+        status, problem = complete(web, {**PAYLOAD, "artifacts": some, "stage": "review"})
+        assert (status, problem["error"], problem["parameter"]) == (400, words, "artifacts")
+    assert queue(web)[0][5:] == (2, {**PAYLOAD, "artifacts": artifacts(MOST_ARTIFACTS)})
+
+
+def test_a_run_with_more_artifacts_than_are_allowed_by_now_is_told_of_all_the_same(web: WebServer) -> None:
+    complete(web, PAYLOAD)
+    many = {**PAYLOAD, "artifacts": artifacts(MOST_ARTIFACTS + 1)}
+    with psycopg.connect(web.database) as connection:
+        connection.execute("UPDATE workflow_comms.reconcile_queue SET payload = %s", [Jsonb(many)])
+    assert complete(web, {**PAYLOAD, "artifacts": artifacts(10), "stage": "review"})[0] == 202
+    assert queue(web)[0][6] == {**many, "stage": "review"}
 
 
 def test_the_run_is_shown_as_ended_at_once(web: WebServer) -> None:
@@ -328,10 +358,9 @@ def test_a_large_completion_is_taken_in_short_turns(database: str, monkeypatch: 
             super().breathe()
 
     monkeypatch.setattr("web.completions.Turn", Counted)
-    artifacts = [{"name": f"artifact-{number}", "key": f"nightly/pod-{number}/events.tgz"} for number in range(2_000)]
-    body = json.dumps({**PAYLOAD, "artifacts": artifacts}).encode()
+    body = json.dumps({**PAYLOAD, "artifacts": artifacts(2_000)}).encode()
     pool, reader = Pool(database, 1, writes=True), Reader(database, timedelta(minutes=15))
     with closing(pool), closing(reader), seeing(EVERYTHING):
         assert Completions(pool, reader, Redactor()).add("-", None, body).state == "queued"
     # Each of them is made storable, and looked through for credentials.
-    assert len(breaths) >= 2 * len(artifacts)
+    assert len(breaths) >= 2 * 2_000

@@ -16,11 +16,11 @@ from typing import Any
 import psycopg
 import pytest
 
-import sql
 from connectors.loopback import HOST, free_port
 from connectors.objects import ObjectError, Objects, Trouble
 from flows import backlog
 from flows.backlog import MAX_ATTEMPTS, STATES
+from flows.completion import MOST_BYTES, CompletionError, read_completion
 from flows.reconcile import Outcome, Reconciler
 from flows.recovery import Recovery
 from flows.settings import Settings
@@ -43,10 +43,8 @@ class Queue:
 
     def add(self, payload: dict[str, Any]) -> None:
         """Queue a run as the web does."""
-        metadata = payload["metadata"]
-        values = {"namespace": metadata["namespace"], "uid": metadata["uid"], "name": metadata["name"], "run_id": None}
-        with psycopg.connect(self.stored.dsn, autocommit=True) as connection:
-            connection.execute(sql.query("queue_run"), {**values, "payload": json.dumps(payload)})
+        with psycopg.connect(self.stored.dsn) as connection:
+            backlog.add(connection, read_completion(payload, datetime.now(UTC)), payload)
 
     def state(self, run: str) -> tuple[str, int, str | None]:
         found = self.stored.ask(
@@ -113,6 +111,17 @@ def test_a_run_that_is_told_again_without_its_artifacts_is_recovered(
     queue.add({"metadata": told["metadata"]})
     (outcome,) = queue.work()
     assert (outcome.state, stored.contents("run-1")) == ("done", WHOLE)
+
+
+def test_what_is_told_of_a_run_has_an_end_and_loses_nothing_by_it(queue: Queue, stored: Stored) -> None:
+    told = completion("run-1")
+    queue.add({**told, "note": "x" * (MOST_BYTES // 2)})
+    with pytest.raises(CompletionError, match="body: with what was told before it has"):
+        queue.add({**told, "another": "x" * (MOST_BYTES // 2)})
+    queue.add({**told, "stage": "review"})
+    assert stored.ask("SELECT payload - 'note' FROM workflow_comms.reconcile_queue") == [
+        ({"metadata": told["metadata"], "status": told["status"], "stage": "review"},)
+    ]
 
 
 def test_a_run_that_came_whole_is_done_at_once(queue: Queue, archive: Archive, database: str) -> None:
