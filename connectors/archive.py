@@ -61,7 +61,7 @@ def members(file: BinaryIO, limits: Limits = LIMITS) -> Iterator[Member]:
 
 
 def _members(file: Ahead, name: str, budget: "_Budget", depth: int) -> Iterator[Member]:
-    head = file.peek(tar.MAGIC_AT + len(tar.MAGIC))
+    head = file.peek(tar.BLOCK)
     foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
     packed = head.startswith(GZIP) or tar.is_tar(head)
     if foreign or (packed and not depth):

@@ -9,10 +9,10 @@ from connectors.unpack import CHUNK_BYTES, Ahead, ArchiveError, Damage
 # Names and attributes of one member: longer ones are nobody's.
 MAX_HEADER_BYTES = 1024 * 1024
 MAX_MEMBERS = 10_000
-MAGIC = b"ustar"
-MAGIC_AT = 257
-_BLOCK = 512
-_END = bytes(_BLOCK)
+BLOCK = 512
+_MAGIC = b"ustar"
+_MAGIC_AT = 257
+_END = bytes(BLOCK)
 _REGULAR = frozenset((tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE))
 _EXTENDED = frozenset((tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE))
 _NAMED_LONG = tarfile.GNUTYPE_LONGNAME
@@ -61,8 +61,17 @@ class Content:
 
 
 def is_tar(head: bytes) -> bool:
-    """Say whether a file that begins so is an archive."""
-    return head[MAGIC_AT:].startswith(MAGIC)
+    """Say whether a file that begins with such a block, or less, is an archive."""
+    return head[_MAGIC_AT:].startswith(_MAGIC) or _is_header(head[:BLOCK])
+
+
+def _is_header(block: bytes) -> bool:
+    """Say by its check sum whether a block is a header: the oldest format has no magic."""
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "replace")
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def files(file: Ahead) -> Iterator[TarFile]:
@@ -91,7 +100,7 @@ def files(file: Ahead) -> Iterator[TarFile]:
         if header.type in _REGULAR and not any(key.startswith("GNU.sparse") for key in extended):
             yield TarFile(extended.get("path") or header.name, content)
         content.skip()
-        file.read_whole(-size % _BLOCK if header.type not in _EMPTY else 0)
+        file.read_whole(-size % BLOCK if header.type not in _EMPTY else 0)
         extended = {}
     message = f"it has more than {MAX_MEMBERS:,} members"
     raise ArchiveError(Damage.TOO_LARGE, message)
@@ -99,10 +108,10 @@ def files(file: Ahead) -> Iterator[TarFile]:
 
 def _header(file: Ahead) -> tarfile.TarInfo | None:
     """Return the next header; None at the end."""
-    block = file.read_whole(_BLOCK)
+    block = file.read_whole(BLOCK)
     if block in (b"", _END):
         return None
-    if len(block) < _BLOCK:
+    if len(block) < BLOCK:
         message = "the archive ends in the middle of a header"
         raise ArchiveError(Damage.TRUNCATED, message)
     try:
@@ -121,7 +130,7 @@ def _body(file: Ahead, size: int) -> bytes:
         message = "a file's header is too large"
         raise ArchiveError(Damage.TOO_LARGE, message)
     body = file.read_whole(size)
-    file.read_whole(-size % _BLOCK)
+    file.read_whole(-size % BLOCK)
     if len(body) < size:
         message = "the archive ends in the middle of a header"
         raise ArchiveError(Damage.TRUNCATED, message)

@@ -41,18 +41,35 @@ class Ahead:
     def __init__(self, file: Readable) -> None:
         self._file = file
         self._next = b""
+        self._damage: ArchiveError | None = None
 
     def peek(self, size: int) -> bytes:
-        """Return the next bytes, fewer at the end, and leave them to be read."""
-        while len(self._next) < size and (data := self._file.read(size - len(self._next))):
-            self._next += data
+        """Return the next bytes, fewer at the end or where the rest is damaged, and leave them to be read.
+
+        Raises:
+            ArchiveError: there are none but damage.
+        """
+        try:
+            while len(self._next) < size and not self._damage and (data := self._file.read(size - len(self._next))):
+                self._next += data
+        except ArchiveError as damage:
+            if not self._next:
+                raise
+            # It is told where it is: what comes before is read.
+            self._damage = damage
         return self._next[:size]
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes.
+
+        Raises:
+            ArchiveError: they are damaged.
+        """
         if self._next:
             data, self._next = self._next[:size], self._next[size:]
             return data
+        if self._damage:
+            raise self._damage
         return self._file.read(size)
 
     def read_whole(self, size: int) -> bytes:

@@ -13,7 +13,7 @@ from flows.finished import Key
 from flows.sheet import Read, Turn
 
 # Another number whenever more is read out of the same lines than before.
-MAPPING = 1
+MAPPING = 2
 
 State = Literal["reading", "read", "waiting", "damaged", "unneeded"]
 

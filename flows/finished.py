@@ -150,7 +150,7 @@ def _left(artifacts: Any) -> tuple[Left, ...]:
 
 
 def _together(earlier: tuple[Left, ...], later: tuple[Left, ...]) -> tuple[Left, ...]:
-    """Return all that either says, in the order in which it was said first; of one key in a bucket, what was said last."""
+    """Return all that either says, each where it was said first; of one key in a bucket, what was said last."""
     told: dict[tuple[str, str], Left] = {}
     for each in (*earlier, *later):
         place = each.key, each.bucket

@@ -66,6 +66,17 @@ def test_each_plain_file_of_an_archive_is_a_member(format: int) -> None:  # noqa
         assert read(packed) == [("./a.jsonl", LINES), ("empty", []), (long, [(1, b"z" * 2_000)])]
 
 
+def test_an_archive_of_the_oldest_format_is_told_by_its_check_sum() -> None:
+    archive = bytearray(tar(("a.jsonl", TEXT), format=tarfile.USTAR_FORMAT))
+    archive[257:512] = bytes(255)
+    archive[148:156] = b" " * 8
+    archive[148:156] = b"%06o\0 " % sum(archive[:512])
+    for packed in (bytes(archive), gzip.compress(archive)):
+        assert read(packed) == [("a.jsonl", LINES)]
+    archive[0] += 1
+    assert [name for name, _ in read(bytes(archive))] == [""]
+
+
 def test_a_name_that_only_an_extended_header_can_hold_is_read() -> None:
     name = "ordner/" + "ü" * 300
     assert read(tar((name, b"x"), format=tarfile.PAX_FORMAT)) == [(name, [(1, b"x")])]
@@ -131,6 +142,14 @@ def test_what_comes_before_the_damage_is_read() -> None:
     assert caught.value.damage is Damage.CORRUPT
     assert len(lines) > 100
     assert [line.data for line in lines[:100]] == text.split(b"\n")[:100]
+
+
+def test_what_comes_before_the_damage_of_a_small_file_is_read() -> None:
+    lines = lines_of(io.BytesIO(gzip.compress(b"first\n" + random.Random(1).randbytes(400), 0)[:-300]))
+    assert next(lines).data == b"first"
+    with pytest.raises(ArchiveError) as raised:
+        [*lines]
+    assert raised.value.damage is Damage.TRUNCATED
 
 
 def test_a_wrong_checksum_is_damage() -> None:
