@@ -40,6 +40,10 @@ class NewerError(MigrationError):
     """The database has all of the folder's migrations, and further ones."""
 
 
+class EncodingError(MigrationError):
+    """The database can't hold every text."""
+
+
 @dataclass(frozen=True)
 class Migration:
     """One file: its number, its name and what it holds."""
@@ -88,9 +92,11 @@ class Migrator:
         """Return what has not been applied yet.
 
         Raises:
+            EncodingError: the database is not in UTF8.
             NewerError: the database is newer than the folder.
             MigrationError: an applied file was edited.
         """
+        _check_encoding(connection)
         applied = self._applied(connection)
         files = self.files()
         for file in files:
@@ -124,6 +130,7 @@ class Migrator:
         """
         waits = _Waits(tell)
         with psycopg.connect(conninfo, autocommit=True) as connection:
+            _check_encoding(connection)
             _bound(connection)
             while not _take_turn(connection):
                 waits.tell("the migration", holders_of_advisory(connection, LOCK))
@@ -200,6 +207,17 @@ class _Waits:
         """Let others through."""
         time.sleep(backoff(self._tries, PAUSE_S))
         self._tries += 1
+
+
+def _check_encoding(connection: Connection) -> None:
+    # The server says so to everybody, unasked.
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):
+        message = (
+            f"the database's encoding is {encoding}, which can't hold every text: make another one by CREATE DATABASE …"
+            " ENCODING 'UTF8' TEMPLATE template0, and name it in DATABASE_URL"
+        )
+        raise EncodingError(message)
 
 
 def _bound(connection: Connection) -> None:

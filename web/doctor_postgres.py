@@ -9,7 +9,7 @@ import psycopg
 from psycopg import Connection
 
 import sql
-from connectors.migrations import MigrationError, Migrator
+from connectors.migrations import EncodingError, MigrationError, Migrator, NewerError
 from flows.database import conninfo
 from flows.settings import Settings
 from web.doctor_nats import clock
@@ -101,6 +101,11 @@ def _check_migrations(connection: Connection[Any]) -> Finding:
     migrator = Migrator(sql.MIGRATIONS, sql.SCHEMA)
     try:
         pending = migrator.pending(connection)
+    except NewerError:
+        # In a rollout until this version's successor runs, and after a way back.
+        return ok("migrations", f"all {len(migrator.files())} are applied, and those of a newer version")
+    except EncodingError:
+        return failing("migrations", "none can be applied in this encoding", "create the database with ENCODING 'UTF8'")
     except MigrationError as error:
         return failing("migrations", str(error), "run the version that made this schema, or a newer one")
     except psycopg.errors.InsufficientPrivilege:

@@ -207,6 +207,29 @@ def test_a_schema_that_is_not_there_is_told(postgres_server: PostgresServer) -> 
     assert states(found)["roles"] == {"skipped"}
 
 
+def test_a_newer_schema_is_well_and_all_else_is_looked_at(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("INSERT INTO workflow_comms.migrations VALUES (9999, '9999_of_the_next_release', 'x')")
+    _, found = examine(DATABASE_URL=database, NATS_URL="nats://127.0.0.1:1")
+    assert states(found)["migrations"] == {"ok"}
+    assert "are applied, and those of a newer version" in text(found, "migrations")
+    assert states(found)["roles"] == {"ok"}
+
+
+def test_a_database_that_cannot_hold_every_text_is_told(postgres_server: PostgresServer) -> None:
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            "CREATE DATABASE of_bytes ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+        )
+        try:
+            _, found = examine(DATABASE_URL=postgres_server.dsn("of_bytes"), NATS_URL="nats://127.0.0.1:1")
+        finally:
+            connection.execute("DROP DATABASE of_bytes WITH (FORCE)")
+    assert states(found)["migrations"] == {"failing"}
+    assert "none can be applied in this encoding" in text(found, "migrations")
+    assert states(found)["roles"] == {"skipped"}
+
+
 def test_a_role_is_told_what_it_may(postgres_server: PostgresServer) -> None:
     with fresh_database(postgres_server) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE patient LOGIN PASSWORD '{PASSWORD}'".encode())

@@ -2,6 +2,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ from connectors import holders, migrations
 from connectors.embedded import EmbeddedPostgres
 from connectors.migrations import MigrationError, Migrator, NewerError
 from flows.completion import Completion, complete
-from tests.ingestion import holding
+from flows.schema import lacking
+from tests.ingestion import administer, holding
 from tests.waiting import wait_until
 
 
@@ -116,6 +118,24 @@ def test_nothing_is_pending_once_migrated(postgres_server: EmbeddedPostgres, dat
     assert postgres_server.port
     with psycopg.connect(database) as connection:
         assert Migrator(sql.MIGRATIONS, sql.SCHEMA).pending(connection) == []
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def narrow(postgres_server: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database that can't hold every text."""
+    name = f"in_{request.param.lower()}"
+    made = f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    administer(postgres_server.dsn(), made)
+    yield postgres_server.dsn(name)
+    administer(postgres_server.dsn(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_database_that_is_not_in_utf8_is_refused_before_anything_is_made(narrow: str) -> None:
+    with pytest.raises(MigrationError, match=r"the database's encoding is .*: make another one by CREATE DATABASE"):
+        Migrator(sql.MIGRATIONS, sql.SCHEMA).migrate(narrow)
+    with psycopg.connect(narrow) as connection:
+        assert connection.execute("SELECT to_regnamespace('workflow_comms') IS NULL").fetchone() == (True,)
+        assert "the database's encoding is " in lacking(connection)
 
 
 @pytest.fixture

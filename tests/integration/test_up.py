@@ -21,9 +21,12 @@ from connectors.connection import NatsConnection, NatsOptions
 from connectors.loopback import HOST
 from flows.exposition import LASTING_PORT
 from tests import forks
+from tests.ingestion import administer
 from tests.processes import descendants, is_running, is_stopped
 from tests.scrape import scrape
+from tests.servers import TEMPLATE, copied
 from tests.waiting import PATIENCE_S, wait_until
+from web.up import DATABASE
 
 COMMAND = [sys.executable, "-m", "web.cli", "up"]
 ENVIRON = {**os.environ, "AGENT_COMMS_METRICS_PORT": "0"}
@@ -248,6 +251,20 @@ def test_a_second_one_on_the_same_state_is_one_clear_line(quiet: Up) -> None:
     words = f"{quiet.state} is in use by another `agent-comms up`, process {quiet.process.pid}"
     assert refused(quiet.state) == (1, f"agent-comms: {words}\n")
     wait_until(lambda: is_ready(quiet), "the first one to be ready")
+
+
+def test_the_release_before_starts_on_what_a_newer_one_has_left(cluster: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    with copied(cluster, state / "postgres") as server:
+        administer(server.dsn(), f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
+        newer = "INSERT INTO workflow_comms.migrations VALUES (9999, '9999_of_the_next_release', 'x')"
+        administer(server.dsn(DATABASE), newer)
+    with up(state, "--port", "0", "--no-sample") as running:
+        running.wait_until_ready()
+        assert "nothing to migrate: the database has migration 9999_of_the_next_release" in running.text
+        running.publish("still here")
+        wait_until(lambda: running.said_by_hand() == ["still here"], "the row")
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
