@@ -23,10 +23,10 @@ from connectors.holders import Holder, Lookout, holders_of_advisory
 # Any number will do, as long as every migrating process takes the same: "agentcom" in ASCII.
 LOCK = 0x6167656E74636F6D
 # How long a migration waits for a lock: longer than Postgres takes to end an autovacuum that is in the way
-# (deadlock_timeout, 1 s), and no longer than a reader may wait for a page.
-LOCK_S = 2.0
+# (deadlock_timeout, 1 s), and shorter than the pages wait for a connection of theirs (2 s).
+LOCK_S = 1.5
 # How long others get through between two tries, from the first to the last.
-PAUSE_S = (1.0, 30.0)
+PAUSE_S = (1.0, 10.0)
 TELL_EVERY_S = 60.0
 # How soon the server notices in the midst of a statement that nobody is there any more.
 VANISHED_S = 2.0
