@@ -148,7 +148,7 @@ def test_what_comes_before_the_damage_of_a_small_file_is_read() -> None:
     lines = lines_of(io.BytesIO(gzip.compress(b"first\n" + random.Random(1).randbytes(400), 0)[:-300]))
     assert next(lines).data == b"first"
     with pytest.raises(ArchiveError) as raised:
-        [*lines]
+        list(lines)
     assert raised.value.damage is Damage.TRUNCATED
 
 
