@@ -1,11 +1,12 @@
 """What is in a file that somebody else made: plain, compressed or an archive, told by its first bytes and streamed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from connectors import tar
 from connectors.lines import MAX_LINE_BYTES, Line, LineCutter
-from connectors.unpack import CHUNK_BYTES, GZIP, Ahead, ArchiveError, Damage, Gunzip
+from connectors.unpack import CHUNK_BYTES, GZIP, Ahead, ArchiveError, Damage, Gunzip, Readable
+from connectors.utf import Respelled, wide
 
 # Compressed, in an archive, compressed.
 MAX_DEPTH = 3
@@ -48,19 +49,26 @@ class Member(NamedTuple):
     lines: Iterator[list[Line]]
 
 
-def members(file: BinaryIO, limits: Limits = LIMITS) -> Iterator[Member]:
+def members(
+    file: BinaryIO, limits: Limits = LIMITS, is_text: Callable[[str], bool] = lambda _: False
+) -> Iterator[Member]:
     """Yield what is in a file: itself, or the plain files of an archive.
 
     Memory is constant, whatever the file holds: nothing is kept but a chunk and a line. Where the
     names in an archive lead doesn't matter, since nothing is ever written.
 
+    Args:
+        file: from its beginning.
+        limits: of what it may unpack to.
+        is_text: says of a member's name whether it is a text, handed on in UTF-8 though it is in UTF-16 or UTF-32.
+
     Raises:
         ArchiveError: it can't be read to its end; what was yielded before is as it was written.
     """
-    yield from _members(Ahead(file), "", _Budget(limits), MAX_DEPTH)
+    yield from _members(Ahead(file), "", _Budget(limits), is_text, MAX_DEPTH)
 
 
-def _members(file: Ahead, name: str, budget: "_Budget", depth: int) -> Iterator[Member]:
+def _members(file: Ahead, name: str, budget: "_Budget", is_text: Callable[[str], bool], depth: int) -> Iterator[Member]:
     head = file.peek(tar.BLOCK)
     foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
     packed = head.startswith(GZIP) or tar.is_tar(head)
@@ -68,19 +76,20 @@ def _members(file: Ahead, name: str, budget: "_Budget", depth: int) -> Iterator[
         message = f"it is {foreign or 'packed too many times'}, which is not read"
         raise ArchiveError(Damage.FOREIGN, message)
     if head.startswith(GZIP):
-        yield from _members(Ahead(Gunzip(file)), name, budget, depth - 1)
+        yield from _members(Ahead(Gunzip(file)), name, budget, is_text, depth - 1)
     elif tar.is_tar(head):
         for each in tar.files(file):
-            yield from _members(Ahead(each.content), each.name, budget, depth - 1)
+            yield from _members(Ahead(each.content), each.name, budget, is_text, depth - 1)
             budget.spend(each.content.skip())
         # What follows the end tells whether the whole was as it was written.
         while padding := file.read(CHUNK_BYTES):
             budget.spend(len(padding))
     else:
-        yield Member(name, _lines(file, budget))
+        encoding = wide(head) if is_text(name) else None
+        yield Member(name, _lines(Respelled(file, encoding) if encoding else file, budget))
 
 
-def _lines(file: Ahead, budget: "_Budget") -> Iterator[list[Line]]:
+def _lines(file: Readable, budget: "_Budget") -> Iterator[list[Line]]:
     cutter = LineCutter(0, budget.limits.line_bytes)
     while data := file.read(CHUNK_BYTES):
         budget.spend(len(data))

@@ -13,7 +13,7 @@ BUNDLE: Literal["bundle"] = "bundle"
 ArtifactKind = FileKind | Literal["bundle"]
 
 _PACKED = (".tar.gz", ".tgz", ".tar")
-_EVENTS = "events"
+EVENTS = "events"
 _LOG = "agent-log"
 _LINES = (".jsonl", ".ndjson")
 # What is written beside the events, whatever it is packed in.
@@ -55,7 +55,7 @@ def kind_of(path: str) -> ArtifactKind | None:
 @lru_cache(maxsize=1_024)
 def _kind(name: str) -> ArtifactKind | None:
     title = _title(name)
-    if title.endswith(_EVENTS):
+    if title.endswith(EVENTS):
         return "codex-events"
     if title.endswith(_LOG):
         return "log"
@@ -82,7 +82,7 @@ def artifact(found: Object, location: str, name: str = "") -> Artifact | None:
 def attempt_of(path: str, name: str = "") -> str:
     """Return what an artifact has in common with the others of its attempt: the folder, and the stage in its name."""
     path = _named(path, name)
-    stage = title_of(path).removesuffix(_EVENTS).removesuffix(_LOG).rstrip("-")
+    stage = title_of(path).removesuffix(EVENTS).removesuffix(_LOG).rstrip("-")
     return f"{path.rpartition('/')[0]}/{stage}"
 
 

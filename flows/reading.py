@@ -4,15 +4,16 @@ This is what happens in the reading processes; it knows nothing of the database.
 """
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
-from connectors.archive import LIMITS, Limits, Member, members
+from connectors.archive import LIMITS, Limits, members
 from connectors.blame import in_one_line
 from connectors.objects import ObjectError, Objects
 from connectors.unpack import ArchiveError
-from flows.artifact import BUNDLE, Artifact, kind_of, title_of
+from flows.artifact import BUNDLE, EVENTS, Artifact, kind_of, title_of
 from flows.codex import FileKind, Reader, Skimmer
 from flows.draft import Drafter
 from flows.fit import budget
@@ -20,8 +21,11 @@ from flows.identity import Scope
 from flows.message import CHANNEL_RUN
 from flows.page import Count, Pages
 from flows.redact import Redactor
-from flows.sheet import FOREIGN, Begun, Found, Over, Read, Sheet, Skimmed, Task, encode
+from flows.sheet import EVENTLESS, FOREIGN, Begun, Found, Over, Read, Sheet, Skimmed, Task, encode
 from flows.skim import Skim
+
+# Why a line is no event.
+_NO_EVENTS = ("not an event", "not an event, kept", "too long")
 
 
 class SheetReader(Struct):
@@ -91,8 +95,10 @@ class SheetReader(Struct):
         with self.objects.open(artifact.object) as opened:
             file = _Counted(opened)
             number = 0
-            for member in members(file, self.limits):  # type: ignore[arg-type]  # it is read, and nothing else
-                kind, name = _role(artifact, member)
+            # An agent's log is left as whoever follows it reads it.
+            is_text = partial(_is_events, artifact)
+            for member in members(file, self.limits, is_text):  # type: ignore[arg-type]  # it is read, and nothing else
+                kind, name = _role(artifact, member.name)
                 if kind is None or (artifact.kind == BUNDLE and (kind == "log") != logs):
                     continue
                 sheets: Iterator[Sheet | Skimmed]
@@ -105,9 +111,13 @@ class SheetReader(Struct):
                     pages = Pages((task.number, place, number), name, artifact.object.key, drafter, read)
                     pages.keep_other_lines = self.keep_other_lines
                     sheets = pages.of(member, reader, scope.key_of_id)
+                before = _events(read)
                 for sheet in sheets:
                     sheet.share = min(file.read_bytes / max(artifact.object.size, 1), 1.0)
                     yield sheet
+                said, events = (now - then for now, then in zip(_events(read), before, strict=True))
+                if said and not events and name.endswith(EVENTS):
+                    read.skip(EVENTLESS)
                 number += 1
         return number
 
@@ -120,11 +130,21 @@ def unread(task: Task, text: str) -> Iterator[bytes]:
     yield encode(Over(task.number))
 
 
-def _role(artifact: Artifact, member: Member) -> tuple[FileKind | None, str]:
+def _events(read: Read) -> tuple[int, int]:
+    """Return how many lines of an artifact say something, and how many of these are events."""
+    said = read.lines - read.skipped.get("blank", 0)
+    return said, said - sum(read.skipped.get(reason, 0) for reason in _NO_EVENTS)
+
+
+def _is_events(artifact: Artifact, path: str) -> bool:
+    return _role(artifact, path)[0] == "codex-events"
+
+
+def _role(artifact: Artifact, path: str) -> tuple[FileKind | None, str]:
     """Return what a file in an artifact is, and what it is called."""
-    kind = kind_of(member.name) if member.name else None
+    kind = kind_of(path) if path else None
     if kind is not None and kind != BUNDLE:
-        return kind, title_of(member.name)
+        return kind, title_of(path)
     return (None, "") if artifact.kind == BUNDLE else (artifact.kind, artifact.name)
 
 

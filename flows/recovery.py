@@ -21,7 +21,7 @@ from flows.message import PERSON
 from flows.moment import EARLIEST_US, SECOND, Place, Window, latest_us
 from flows.normalize import DEFAULT_RUNTIME
 from flows.report import RunReport, Tokens, Treated, report, tokens
-from flows.sheet import Part, Read, Sheet, Task
+from flows.sheet import EVENTLESS, Part, Read, Sheet, Task
 from flows.subject import format_run
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ class Recovery:
     def is_known_to_lack(self) -> bool:
         """Whether something of its artifacts can't be read or stored, as was found when they were read last."""
         entries = [self._entries[part.artifact.location] for part in self.parts if not part.to_do]
-        return any(entry.contents.trouble or entry.contents.refused for entry in entries)
+        found = [entry.contents for entry in entries]
+        return any(each.trouble or each.refused or EVENTLESS in each.skipped for each in found)
 
     @property
     def is_to_be_completed(self) -> bool:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from flows.account import Contents
 from flows.catalog import Absent
-from flows.sheet import FOREIGN, Turn
+from flows.sheet import EVENTLESS, FOREIGN, Turn
 
 # Of more turns, and of more artifacts, the last ones are kept with a run.
 MAX_TURNS = 200
@@ -44,6 +44,7 @@ class RunReport(Struct):
         interrupted: calls that were never answered.
         absent: artifacts that can't be had, and why.
         damaged: artifacts that can't be read to their end, and why.
+        eventless: artifacts that should hold events, and hold something else; some of them.
         gone: messages past the retention, for which the run was left alone.
         waiting: whether something may be otherwise later.
         complete: whether everything that the run said is there, and how it ended is known.
@@ -63,6 +64,7 @@ class RunReport(Struct):
     interrupted: int = 0
     absent: dict[str, str] = {}
     damaged: dict[str, str] = {}
+    eventless: list[str] = []
     gone: int = 0
     waiting: bool = False
     complete: bool = False
@@ -117,6 +119,7 @@ def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *
     made.live_percent = round(100 * live / made.rows, 1) if made.rows else None
     made.absent = {each.location: f"{each.trouble.value}: {each.text}" for each in absent[-MAX_NAMED:]}
     made.damaged = dict([*made.damaged.items()][-MAX_NAMED:])
+    made.eventless = [each.location for each in treated if EVENTLESS in each.contents.skipped][-MAX_NAMED:]
     made.waiting = any(each.waiting for each in treated) or any(each.may_pass for each in absent)
     is_open = any(each.contents.is_open for each in treated)
     wrong = _wrong(made, len(absent), has_ended=has_ended, is_open=is_open)
@@ -139,6 +142,7 @@ def _wrong(made: RunReport, absent: int, *, has_ended: bool, is_open: bool) -> l
             (NO_ARTIFACTS, made.has_no_artifacts),
             (_count(absent, "artifact", "missing"), absent),
             (_count(len(made.damaged), "artifact", "not to be read to the end"), made.damaged),
+            *((f"{location} holds no event", True) for location in made.eventless[:MAX_FOREIGN]),
             (_count(made.interrupted, "call", "never answered"), made.interrupted),
             ("it ends in the middle of a turn", is_open),
             (_count(made.refused, "message", "that the table doesn't take"), made.refused),

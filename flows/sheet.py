@@ -8,6 +8,8 @@ from flows.draft import Draft
 
 # Why there is no message in an archive whose name tells nothing: its files' names tell nothing, either.
 FOREIGN = "archive without events or an agent's log"
+# What is named as events, and says something, and no event.
+EVENTLESS = "file without any event"
 
 
 class Part(Struct, frozen=True):

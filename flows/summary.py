@@ -37,6 +37,7 @@ class Summary(Struct):
         recovered: runs of which something was missing.
         absent: artifacts that can't be had.
         damaged: artifacts that can't be read to their end.
+        eventless: artifacts that should hold events, and hold something else.
         wrong: some of the runs that are not complete.
     """
 
@@ -55,6 +56,7 @@ class Summary(Struct):
     interrupted: int = 0
     absent: int = 0
     damaged: int = 0
+    eventless: int = 0
     skipped: dict[str, int] = {}
     wrong: list[Wrong] = []
 
@@ -87,6 +89,7 @@ class Summary(Struct):
     def _add_lacks(self, report: RunReport) -> None:
         self.absent += len(report.absent)
         self.damaged += len(report.damaged)
+        self.eventless += len(report.eventless)
         self.refused += report.refused
 
     @property
@@ -97,4 +100,4 @@ class Summary(Struct):
     @property
     def is_whole(self) -> bool:
         """Whether everything that the artifacts hold is stored."""
-        return not (self.failed or self.absent or self.damaged or self.refused)
+        return not (self.failed or self.absent or self.damaged or self.eventless or self.refused)

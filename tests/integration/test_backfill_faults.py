@@ -1,5 +1,6 @@
 """Backfills that are killed, whose Postgres or bucket goes away, and artifacts that can't be had."""
 
+import json
 import os
 import pwd
 import random
@@ -20,6 +21,7 @@ from flows.catalog import Catalog
 from flows.courtesy import BESIDE_ROWS
 from flows.progress import Progress
 from flows.settings import Settings
+from flows.summary import Summary
 from tests.artifacts import Archive, Stored, completion, live, recover, store, tgz
 from tests.backfilling import finish, kill_in_the_midst, moments, open_gate, shut_gate, start
 from tests.bucket import Bucket
@@ -210,26 +212,60 @@ def test_what_is_damaged_is_told_and_costs_no_other_run(
     assert stored.contents("before") == stored.contents("later") == WHOLE
 
 
+@pytest.mark.parametrize("end", [".tgz", ""])
 @pytest.mark.parametrize(
-    ("data", "skipped"),
+    "data",
     [
-        (b"", {}),
-        ("\n".join(talk(1)).encode("utf-16"), {"not an event": True}),
-        (b"\xff\xfe\x00\n" * 3, {"not an event": 3}),
+        b"<html>403 Forbidden</html>\n",
+        bytes(range(256)) * 10,
+        b"\xff\xfe\x00\n" * 3,
+        json.dumps({"type": "thread.started"}, indent=1).encode(),
+        json.dumps([{"type": "thread.started"}]).encode(),
     ],
-    ids=["empty", "UTF-16", "no text"],
+    ids=["an error page", "binary", "no text", "pretty", "an array"],
 )
-def test_what_holds_no_event_is_no_damage(
-    data: bytes, skipped: dict[str, int], archive: Archive, database: str, stored: Stored
+def test_what_holds_no_event_is_no_damage_and_is_told(
+    data: bytes, end: str, archive: Archive, database: str, stored: Stored
 ) -> None:
-    archive.complete(
-        completion("run-1", [archive.add("run-1", data)]), completion("run-2", [archive.add("run-2", LINES)])
-    )
-    reports = {name: run.report for name, run in recover(database, archive.folder).items() if run.report}
-    assert not reports["run-1"].damaged
-    assert reports["run-1"].rows == 0
-    assert reports["run-1"].skipped.keys() >= skipped.keys()
-    assert reports["run-2"].complete
+    keys = [archive.add("run-1", data, end=end), archive.add("run-2", LINES)]
+    archive.complete(*(completion(key.partition("/")[0], [key]) for key in keys))
+    done = recover(database, archive.folder)
+    report, other = done["run-1"].report, done["run-2"].report
+    assert report is not None
+    assert other is not None
+    place = f"file://{archive.folder}/{keys[0]}"
+    assert (report.why, report.eventless) == ([f"{place} holds no event"], [place])
+    assert (report.complete, report.damaged, report.waiting, report.rows) == (False, {}, False, 0)
+    assert other.complete
+    assert stored.contents() == WHOLE
+    # It is told each time, and not read again.
+    summary = Summary()
+    (again,) = recover(database, archive.folder).values()
+    assert again.is_unchanged
+    summary.add(again)
+    assert (summary.lacking, summary.eventless, summary.is_whole) == (1, 1, False)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n"], ids=["empty", "blank"])
+def test_an_artifact_in_which_nothing_is_said_lacks_nothing(data: bytes, archive: Archive, database: str) -> None:
+    archive.complete(completion("run-1", [archive.add("run-1", data)]))
+    report = recover(database, archive.folder)["run-1"].report
+    assert report is not None
+    assert (report.complete, report.why) == (True, [])
+
+
+@pytest.mark.parametrize("skims", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_events_in_a_wide_encoding_are_read(
+    encoding: str, archive: Archive, database: str, stored: Stored, *, skims: bool
+) -> None:
+    archive.complete(completion("run-1", [archive.add("run-1", LINES.decode().encode(encoding))]))
+    if skims:
+        recover(database, archive.folder)
+    report = recover(database, archive.folder, again=skims)["run-1"].report
+    assert report is not None
+    assert report.complete
+    assert report.stored == (len(WHOLE) if skims else 0)
     assert stored.contents() == WHOLE
 
 

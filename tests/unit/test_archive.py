@@ -242,3 +242,14 @@ def test_a_line_that_is_too_long_is_counted_and_lost() -> None:
     whole = b"1\n" + b"x" * 3_000_000 + b"\n3"
     lines = list(lines_of(io.BytesIO(whole), Limits(line_bytes=1 << 20)))
     assert [(line.number, line.data, line.lost) for line in lines] == [(1, b"1", 0), (2, b"", 3_000_000), (3, b"3", 0)]
+
+
+def test_a_text_in_a_wide_encoding_is_respelled_where_it_is_wanted() -> None:
+    text = "".join(f"{number} ä 😀\n" for number in range(60_000))
+    lines = [(at, line.encode()) for at, line in enumerate(text.splitlines(), start=1)]
+    packed = gzip.compress(tar(("a.jsonl", text.encode("utf-16")), ("b.log", "x\n".encode("utf-16"))))
+    found = [
+        (member.name, [(line.number, line.data) for some in member.lines for line in some])
+        for member in members(io.BytesIO(packed), is_text=lambda name: name == "a.jsonl")
+    ]
+    assert found == [("a.jsonl", lines), ("b.log", [(1, b"\xff\xfex\0"), (2, b"\0")])]
