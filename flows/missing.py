@@ -32,6 +32,7 @@ class Missing(Struct, gc=False):
         draft: of it; None where the table doesn't take it.
         time: when it was said, microseconds since the Unix epoch.
         source: what the time was taken from.
+        given: when it was said by its own word, which is not believed, in the same measure.
     """
 
     run: int
@@ -40,6 +41,7 @@ class Missing(Struct, gc=False):
     draft: Draft | None
     time: int
     source: str
+    given: int | None = None
 
 
 class Again(Struct):
@@ -226,8 +228,10 @@ class Comparison:
         first = compared.messages["is_first"].to_list()
         run.tallies[sheet.part].again += first.count(False)
         return [
-            Missing(sheet.run, sheet.part, key, draft, *place)
-            for key, draft, place, time, is_first in zip(sheet.keys, sheet.drafts, places, known, first, strict=True)
+            Missing(sheet.run, sheet.part, key, draft, *place, None if place[1] == moment.EVENT else sheet.told.get(at))
+            for at, (key, draft, place, time, is_first) in enumerate(
+                zip(sheet.keys, sheet.drafts, places, known, first, strict=True)
+            )
             if time is None and is_first
         ]
 

@@ -3,6 +3,7 @@
 Times are whole microseconds since the Unix epoch.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import time as clock
@@ -86,7 +87,7 @@ def place(
 
     Args:
         known: of each message, the time that it is stored under; None where it isn't stored.
-        told: of some, the time that their line says itself.
+        told: of some, the time that their line says itself; those that go back in the file are not believed.
         threads: where threads begin, and when by their id.
         window: of the run.
         so_far: of the sheets before; changed to be of this one too.
@@ -121,23 +122,64 @@ def _settled(
 ) -> list[tuple[int, str] | None]:
     """Return the times that follow from nothing else: what is known, and when a thread began."""
     settled: list[tuple[int, str] | None] = [(time, NEIGHBOURS) if time is not None else None for time in known]
-    for at, time in told.items():
-        settled[at] = settled[at] or (time, EVENT)
-    after = [next_known] * len(settled)
-    for at in range(len(settled) - 1, -1, -1):
-        each = settled[at]
-        after[at] = each[0] if each is not None else after[at + 1] if at + 1 < len(settled) else next_known
+    before_known = _following(known, next_known)
+    believed = _in_order(told, known, before_known, last) if told else {}
+    before_any = _following([believed.get(at, time) for at, time in enumerate(known)], next_known)
     for at, each in enumerate(settled):
-        begun = threads.get(at)
+        said, begun = believed.get(at), threads.get(at)
         if each is not None:
             last = each[0]
+        elif said is not None:
+            # Of lines that say the same time each comes after the one before.
+            time = said if last is None else max(said, last + 1)
+            following = before_known[at]
+            time = time if following is None else min(time, following - 1)
+            if last is None or time > last:
+                settled[at] = (time, EVENT)
+                last = time
         elif begun is not None and window.holds(begun) and (last is None or begun > last):
             # A thread that is taken up again has its old id.
-            following = after[at]
+            following = before_any[at]
             if following is None or begun < following:
                 settled[at] = (begun, THREAD)
                 last = begun
     return settled
+
+
+def _following(times: Sequence[int | None], beyond: int | None) -> list[int | None]:
+    """Return of each place the next time that is known, its own included."""
+    following: list[int | None] = []
+    for time in reversed(times):
+        beyond = beyond if time is None else time
+        following.append(beyond)
+    return following[::-1]
+
+
+def _in_order(
+    told: Mapping[int, int], known: Sequence[int | None], following: Sequence[int | None], last: int | None
+) -> dict[int, int]:
+    """Return those of the times that lines say themselves, as many as possible, of which none goes back.
+
+    A clock that was set tells some that do, and one line that is wrong must not cost all the others theirs.
+    """
+    # Of so many in order, the one that ends earliest, and which is before each.
+    ends: list[int] = []
+    places: list[int] = []
+    before: dict[int, int | None] = {}
+    for at, time in enumerate(known):
+        last = last if time is None else time
+        said, upto = told.get(at), following[at]
+        if said is None or time is not None or (last is not None and said < last) or (upto is not None and said > upto):
+            continue
+        number = bisect_right(ends, said)
+        before[at] = places[number - 1] if number else None
+        ends[number : number + 1], places[number : number + 1] = [said], [at]
+    believed: dict[int, int] = {}
+    place = places[-1] if places else None
+    while place is not None:
+        believed[place] = told[place]
+        place = before[place]
+    return believed
 
 
 def _gap(

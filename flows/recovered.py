@@ -128,6 +128,9 @@ class Rows:
             return None
         content, tells = draft.content, draft.telling
         attrs = b'%b,"timestamp_source":"%b"}' % (draft.attrs, missing.source.encode())
+        if missing.given is not None:
+            given = (_EPOCH + timedelta(microseconds=missing.given)).isoformat()
+            attrs = b'%b,"timestamp_given":"%b"}' % (attrs[:-1], given.encode())
         message = Message(
             who.uid,
             who.name,

@@ -132,3 +132,16 @@ def test_a_file_whose_own_time_can_not_be_has_been_written_by_now(
     asked = "SELECT count(*) FROM workflow_comms.agent_messages WHERE timestamp NOT BETWEEN %s AND now()"
     assert stored.count()
     assert stored.ask(asked, BEGIN) == [(0,)]
+
+
+def test_lines_whose_times_go_back_keep_what_they_say_in_their_attrs(
+    archive: Archive, database: str, stored: Stored
+) -> None:
+    said = [f"2026-01-01T10:0{minute}:00+00:00" for minute in (1, 3, 2, 4, 5)]
+    archive.complete(completion("run-1", [archive.add("run-1", rollout(*said))]))
+    recover(database, archive.folder)
+    assert stored.contents() == [f"word {at}" for at in range(5)]
+    given = stored.ask("SELECT attrs ->> 'timestamp_given' FROM workflow_comms.agent_messages ORDER BY timestamp, seq")
+    assert [time for (time,) in given] == [None, said[1], None, None, None]
+    sources = [source for _, source in stored.times()]
+    assert sources == ["event", "neighbours", "event", "event", "event"]

@@ -73,6 +73,34 @@ def test_a_line_that_says_its_time_is_believed() -> None:
     assert placed[0][0] < said < placed[2][0]
 
 
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        ([0, 10, 20, 5, 30], [0, 1, 2, 4]),
+        ([0, 90, 10, 20, 30], [0, 2, 3, 4]),
+        ([0, 20, 10, None, 15], [0, 2, 4]),
+        ([0, 0, 0, 1, 1], [0, 1, 2, 3, 4]),
+        ([50, 0, 10, 20, 30], [1, 2, 3, 4]),
+    ],
+)
+def test_lines_whose_times_go_back_stay_in_the_order_of_their_file(said: list[int | None], believed: list[int]) -> None:
+    told = {at: BEGIN + 100 * SECOND + time * SECOND for at, time in enumerate(said) if time is not None}
+    placed = place([None] * len(said), told, {}, RUNS, Place())
+    assert all(earlier < later for earlier, later in pairwise(times(placed)))
+    assert [at for at, source in enumerate(sources(placed)) if source == "event"] == believed
+    assert all(abs(placed[at][0] - told[at]) < STEP for at in believed)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_line_that_says_its_time_stays_beside_the_live_ones_around_it(at: int) -> None:
+    known: list[int | None] = [BEGIN + SECOND] * 2
+    known.insert(at, None)
+    for said in (BEGIN, BEGIN + SECOND, BEGIN + 2 * SECOND):
+        placed = times(place(known, {at: said}, {}, RUNS, Place()))
+        assert placed == sorted(placed)
+        assert [time for number, time in enumerate(placed) if number != at] == [BEGIN + SECOND] * 2
+
+
 @pytest.mark.parametrize("known", [EARLIEST_US, LAST_US])
 def test_no_time_lies_beyond_what_can_be_written_down(known: int) -> None:
     alone = Window(None, None, written=END)
