@@ -62,6 +62,16 @@ class Entry(Struct, frozen=True):
     inserted: int
     contents: Contents
 
+    @property
+    def live(self) -> int:
+        """How many of its messages no backfill has put there, as far as is counted by now."""
+        return max(0, self.contents.stored + self.contents.inserted - self.inserted)
+
+    @property
+    def is_miscounted(self) -> bool:
+        """Whether its contents take for live what another backfill stored at the same time, as they could once."""
+        return self.contents.live != self.live
+
     def is_of(self, artifact: Artifact) -> bool:
         """Say whether an artifact needs no more reading."""
         return self.version == version_of(artifact) and self.state in ("read", "damaged", "unneeded")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from psycopg import Connection
 
@@ -76,7 +77,7 @@ class Tally(Struct):
     """What became of an artifact's messages.
 
     Attributes:
-        before: messages that were inserted from it by earlier backfills.
+        before: messages that were inserted from it by other backfills, earlier or at the same time.
         again: messages that another artifact of the run has told.
         agent: who speaks in it, as far as it is known.
     """
@@ -154,13 +155,23 @@ class Recovery:
     @property
     def is_to_do(self) -> bool:
         """Whether there is anything that the database doesn't know."""
-        return self._is_wanted or bool(self.absent) or any(part.to_do for part in self.parts) or self.is_to_be_completed
+        return (
+            self._is_wanted
+            or bool(self.absent)
+            or any(part.to_do for part in self.parts)
+            or self.is_to_be_completed
+            or any(entry.is_miscounted for entry in self._unread)
+        )
+
+    @property
+    def _unread(self) -> list[Entry]:
+        """What was read of its artifacts before and isn't read now."""
+        return [self._entries[part.artifact.location] for part in self.parts if not part.to_do]
 
     @property
     def is_known_to_lack(self) -> bool:
         """Whether something of its artifacts can't be read or stored, as was found when they were read last."""
-        entries = [self._entries[part.artifact.location] for part in self.parts if not part.to_do]
-        found = [entry.contents for entry in entries]
+        found = [entry.contents for entry in self._unread]
         return any(each.trouble or each.refused or EVENTLESS in each.skipped for each in found)
 
     @property
@@ -242,8 +253,35 @@ class Recovery:
             tally.agent = said or (agents[0] if len(agents) == 1 else default_agent)
         return _subject(_PREFIX, self.run.namespace, self.run.name, self.run.uid, tally.agent, kind)
 
+    def recount(self, entries: dict[str, Entry]) -> None:
+        """Take note of how much backfills have inserted by now: others may have done so since it was begun.
+
+        Args:
+            entries: the accounts of its artifacts, by location, as they are once all of it is stored.
+        """
+        self._entries = {**self._entries, **entries}
+        for part, tally in zip(self.parts, self.tallies, strict=True):
+            if entry := entries.get(part.artifact.location):
+                tally.before = max(0, entry.inserted - tally.inserted)
+
     def lines(self) -> list[account.Line]:
-        """Return the accounts of what was read."""
+        """Return the accounts of what was read, and of what was miscounted earlier."""
+        return [*self._read_lines(), *self._corrected_lines()]
+
+    def _corrected_lines(self) -> list[account.Line]:
+        return [
+            account.Line(
+                *self.key,
+                location=part.artifact.location,
+                version=entry.version,
+                state=entry.state,
+                found=msgspec.structs.replace(entry.contents, live=entry.live),
+            )
+            for part in self.parts
+            if not part.to_do and (entry := self._entries[part.artifact.location]).is_miscounted
+        ]
+
+    def _read_lines(self) -> list[account.Line]:
         return [
             account.Line(
                 *self.key,
@@ -277,7 +315,7 @@ class Recovery:
                 recovered = tally.before + tally.inserted
                 treated.append(Treated(location, self._contents(tally), recovered, tally.read.may_pass))
             elif entry := self._entries.get(location):
-                treated.append(Treated(location, _settled(entry.contents), entry.inserted, waiting=False))
+                treated.append(Treated(location, _settled(entry), entry.inserted, waiting=False))
         return treated
 
     @property
@@ -350,10 +388,11 @@ def _part(artifact: Artifact, entry: Entry | None, *, again: bool) -> Part:
     return Part(artifact, to_do=False, messages=entry.contents.messages)
 
 
-def _settled(contents: Contents) -> Contents:
+def _settled(entry: Entry) -> Contents:
     """Return what was read earlier as of now: what was inserted then is stored."""
-    contents.stored, contents.inserted = contents.stored + contents.inserted, 0
-    return contents
+    contents = entry.contents
+    stored = contents.stored + contents.inserted
+    return msgspec.structs.replace(contents, stored=stored, inserted=0, live=entry.live)
 
 
 def _usable(*times: datetime | None) -> list[int]:

@@ -180,42 +180,43 @@ class Shelf:
 
     def _settle(self, over: Sequence[Recovery]) -> None:
         """Write down how runs stand all of whose messages are written."""
-        concluded = [each for run in in_order(over) if (each := _concluded(run)) is not None]
-        if not self._dry_run:
-            self._note(concluded)
+        runs = in_order(over)
+        if self._dry_run:
+            for run in runs:
+                _concluded(run)
+        else:
+            self._note([run for run in runs if not run.failure])
         for run in over:
             self._done(run)
 
-    def _note(self, concluded: Sequence[Concluded]) -> None:
+    def _note(self, runs: Sequence[Recovery]) -> None:
         """Write down how runs stand; of each by itself, where that can't be done together."""
-        if not concluded:
+        if not runs:
             return
         try:
-            self._insist(lambda: self._write_down(concluded))
+            self._insist(lambda: self._write_down(runs))
         except Exception as error:  # whatever one run is like, the others are done
             if isinstance(error, psycopg.Error) and blame(error) is not Blame.DATA:
                 raise
-            if len(concluded) == 1:
-                concluded[0][0].give_up(error)
+            if len(runs) == 1:
+                runs[0].give_up(error)
                 return
-            for each in concluded:
-                self._note([each])
+            for run in runs:
+                self._note([run])
 
-    def _write_down(self, concluded: Sequence[Concluded]) -> None:
+    def _write_down(self, runs: Sequence[Recovery]) -> None:
         connection = self._open()
-        keys = [run.key for run, _, _ in concluded]
-        noted = [
-            {"workflow_namespace": namespace, "workflow_uid": uid, "report": report, "tokens": tokens}
-            for (namespace, uid), (_, report, tokens) in zip(keys, concluded, strict=True)
-        ]
-        with connection.transaction(), connection.pipeline():
-            for run, _, _ in concluded:
-                if run.run.completion is not None and run.is_to_be_completed:
-                    complete(connection, run.run.completion)
-            connection.execute(sql.query("note_backfills"), {"runs": _json(noted)})
-            changed = {"namespaces": [key[0] for key in keys], "uids": [key[1] for key in keys]}
-            connection.execute(sql.query("notify_runs"), changed)
-            account.settle(connection, [line for run, _, _ in concluded for line in run.lines()])
+        keys = {"namespaces": [run.key[0] for run in runs], "uids": [run.key[1] for run in runs]}
+        with connection.transaction():
+            # Whoever is about the same runs at the same time comes before or after.
+            connection.execute(sql.query("hold_runs"), keys)
+            entries = account.entries(connection, [run.key for run in runs])
+            for run in runs:
+                run.recount(entries.get(run.key, {}))
+            concluded = [each for run in runs if (each := _concluded(run)) is not None]
+            with connection.pipeline():
+                _write_accounts(connection, concluded)
+                connection.execute(sql.query("notify_runs"), keys)
 
     def _insist(self, action: Callable[[], T]) -> T:
         return insist(action, self._patience, self._reset)
@@ -236,6 +237,19 @@ class Shelf:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _write_accounts(connection: Connection[Any], concluded: Sequence[Concluded]) -> None:
+    """Write down how runs stand, and their artifacts."""
+    for run, _, _ in concluded:
+        if run.run.completion is not None and run.is_to_be_completed:
+            complete(connection, run.run.completion)
+    noted = [
+        {"workflow_namespace": run.key[0], "workflow_uid": run.key[1], "report": report, "tokens": tokens}
+        for run, report, tokens in concluded
+    ]
+    connection.execute(sql.query("note_backfills"), {"runs": _json(noted)})
+    account.settle(connection, [line for run, _, _ in concluded for line in run.lines()])
 
 
 def _concluded(run: Recovery) -> Concluded | None:

@@ -10,10 +10,14 @@ import psycopg
 import pytest
 
 from connectors.delivery import JetStreamMessage
+from connectors.objects import Objects
+from flows.backfill import Backfill, Options
+from flows.catalog import Catalog
 from flows.completion import Completion, complete
 from flows.message import Message
 from flows.normalize import normalize
 from flows.recovery import Recovery
+from flows.settings import Settings
 from flows.summary import Summary
 from tests.artifacts import (
     BEGIN,
@@ -173,6 +177,48 @@ def test_what_has_not_changed_is_not_read_again(archive: Archive, database: str,
     archive.add("run-2", talk(4))
     assert [*recover(database, archive.folder)] == ["run-2"]
     assert stored.contents("run-2") == [m.content for m in live("\n".join(talk(4)).encode(), "run-2", ends=True)]
+
+
+def account_of(stored: Stored) -> tuple[int, float, int]:
+    """How much of a run was recovered, how many percent of it came live, and how much by its artifact's account."""
+    report = stored.report("run-1")
+    ((live_by_artifact,),) = stored.ask("SELECT coalesce((found ->> 'live')::int, 0) FROM workflow_comms.artifacts")
+    return report["recovered"], report["live_percent"], live_by_artifact
+
+
+def test_what_another_backfill_stores_at_the_same_time_is_not_taken_for_live(
+    archive: Archive, database: str, stored: Stored
+) -> None:
+    archive.add("run-1", talk(2))
+    store(database, live("\n".join(talk(2)).encode(), "run-1", upto=2))
+    objects = Objects(str(archive.folder))
+    both = [Backfill(Settings(database_url=database), objects, Options(processes=0)) for _ in range(2)]
+    for each in both:
+        each.prepare(Catalog(objects).everything())
+    for each in both:
+        each.run()
+    rows = stored.report("run-1")["rows"]
+    assert account_of(stored) == (rows - 2, round(200 / rows, 1), 2)
+
+
+def test_what_was_taken_for_live_by_mistake_is_corrected_by_the_next_backfill(
+    archive: Archive, database: str, stored: Stored
+) -> None:
+    archive.add("run-1", talk(2))
+    recover(database, archive.folder)
+    right = account_of(stored)
+    stored.ask(
+        "UPDATE workflow_comms.artifacts SET found = found - 'inserted' || jsonb_build_object("
+        "'stored', found -> 'inserted', 'live', found -> 'inserted') RETURNING 1"
+    )
+    stored.ask(
+        "UPDATE workflow_comms.runs SET attrs = jsonb_set(attrs, '{backfill}', attrs -> 'backfill' ||"
+        """ '{"recovered": 0, "live_percent": 100.0}') RETURNING 1"""
+    )
+    assert account_of(stored) != right
+    assert [*recover(database, archive.folder)] == ["run-1"]
+    assert account_of(stored) == right
+    assert recover(database, archive.folder) == {}
 
 
 def test_a_run_of_which_messages_were_pruned_is_left_alone(archive: Archive, database: str, stored: Stored) -> None:
