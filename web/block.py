@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from web import ansi, diff, fold
+from web import ansi, diff, fold, jsontext, mcp
 from web.tree import Tree
 
 # A diff is read from its beginning, an output from its end.
@@ -13,7 +13,7 @@ _FIELDS = 20
 # A diff has an element a line: of more lines the whole stands on a page of its own.
 _MOST_DIFF_LINES = 1_500
 _NODES = 40
-_WHOLE_NODES = 5_000
+_WHOLE_NODES = jsontext.MOST_VALUES
 # A colour that was set so far above goes on no longer.
 _COLOURED = 20_000
 
@@ -43,11 +43,10 @@ class Block(Struct, frozen=True):
 
 def output(value: Any, *, whole: bool = False) -> list[Block]:
     """Return what came back; of a long text the end stays in sight."""
-    if isinstance(value, str):
-        if not value.strip():
-            return []
-        return [_diff("", value, whole) if diff.looks_like(value) else _term("", value, whole, above=True)]
-    return [_json("", value, whole)]
+    if (answer := mcp.read(value)) is not None:
+        parts = [block for part in answer.parts for block in _part(part, whole)]
+        return [*parts, *(_field(str(name)[:100], told, whole) for name, told in answer.beside.items())]
+    return _part(value, whole)
 
 
 def source(value: Any, *, whole: bool = False) -> list[Block]:
@@ -55,7 +54,7 @@ def source(value: Any, *, whole: bool = False) -> list[Block]:
     if value is None:
         return []
     if isinstance(value, str):
-        return [_diff("", value, whole) if diff.looks_like(value) else _term("", value, whole, above=False)]
+        return [_text("", value, whole, above=False)]
     if isinstance(value, dict) and len(value) <= _FIELDS and any(_long(entry) for entry in value.values()):
         return [_field(str(key)[:100], entry, whole) for key, entry in value.items()]
     return [_json("", value, whole)]
@@ -66,13 +65,27 @@ def text(value: str, *, whole: bool = False, lines: int = 40) -> Block:
     return _term("", value, whole, above=True, lines=lines)
 
 
+def _part(value: Any, whole: bool) -> list[Block]:
+    if not isinstance(value, str):
+        return [_json("", value, whole)]
+    return [_text("", value, whole, above=True)] if value.strip() else []
+
+
+def _text(label: str, value: str, whole: bool, *, above: bool) -> Block:
+    if diff.looks_like(value):
+        return _diff(label, value, whole)
+    if (read := jsontext.read(value)) is not None:
+        return _json(label, read, whole, said=True)
+    return _term(label, value, whole, above=above)
+
+
 def _long(value: Any) -> bool:
     return isinstance(value, str) and ("\n" in value or len(value) > 80)
 
 
 def _field(label: str, value: Any, whole: bool) -> Block:
     if isinstance(value, str):
-        return _diff(label, value, whole) if diff.looks_like(value) else _term(label, value, whole, above=False)
+        return _text(label, value, whole, above=False)
     return _json(label, value, whole)
 
 
@@ -101,8 +114,10 @@ def _diff(label: str, value: str, whole: bool) -> Block:
     return Block(label, "diff", shown, False, note, read.lines > _MOST_DIFF_LINES, read.added, read.removed)
 
 
-def _json(label: str, value: Any, whole: bool) -> Block:
-    tree = Tree(_WHOLE_NODES if whole else _NODES)
+def _json(label: str, value: Any, whole: bool, *, said: bool = False) -> Block:
+    tree = Tree(_WHOLE_NODES if whole else _NODES, whole=whole, said=said)
     shown = tree.html(value)
-    note = f"Showing the first {_NODES} values" if tree.is_cut and not whole else ""
+    note = ""
+    if not whole and (tree.is_cut or tree.is_short):
+        note = f"Showing the first {_NODES} values" if tree.is_cut else "Showing the beginning of long texts"
     return Block(label, "tree", shown, False, note)

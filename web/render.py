@@ -256,8 +256,8 @@ def _tool_view(event: Event, whole: bool) -> dict[str, Any]:
     results = block.output(read.output, whole=whole) if is_result else []
     gist = tool.gist(read.output) if is_result else ""
     if not whole and isinstance(read.output, str) and ansi.strip(read.output).strip() == gist:
-        # The line says it all.
-        results = []
+        # The line says it all, unless it may be cut off and reads better as a tree.
+        results = [b for b in results if b.kind == "tree" and len(gist) > tool.LINE_LENGTH]
     added = sum(b.added for b in (*blocks, *results))
     removed = sum(b.removed for b in (*blocks, *results))
     small_diff = 0 < added + removed <= _SMALL_DIFF

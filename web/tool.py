@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from flows import unsaid
 from flows.message import Event
-from web import ansi, diff, words
+from web import ansi, diff, jsontext, mcp, words
 
 Outcome = Literal["good", "wrong", "waiting", "unknown"]
 
@@ -30,7 +30,9 @@ _GLYPHS = {
 }
 _ASKED_LENGTH = 300
 # A line that is longer may be cut off, on a phone at any rate.
-_LINE_LENGTH = 40
+LINE_LENGTH = 40
+# So much of an output's end is looked through for its last line.
+_TAIL = 2_000
 
 
 class Tool(Struct, frozen=True):
@@ -96,15 +98,27 @@ def is_unsaid(event: Event) -> bool:
 
 
 def gist(output: Any) -> str:
-    """Return what says most of an output in one line: how much a diff changes, else the last line of a text."""
+    """Return what says most of an output in one line.
+
+    Of a diff how much it changes, of JSON its beginning, else the last line of a text.
+    """
     if not isinstance(output, str):
-        return _line(output)
+        answer = mcp.read(output)
+        return gist(answer.texts[-1]) if answer else _line(output)
     if diff.looks_like(output):
         return f"{words.count(len(diff.files(output)) or 1, 'file')} changed"
-    for line in reversed(output[-2_000:].splitlines()):
-        if shown := _short(line).strip("=- "):
+    if jsontext.read(output) is not None:
+        return _short(output)
+    tail = output[-_TAIL:]
+    first, *others = tail.splitlines() or [""]
+    for line in reversed(others):
+        if shown := _short(line.lstrip()).strip("=- "):
             return shown
-    return ""
+    # A long line is told by its beginning: what stands in its middle begins with half a word.
+    cut = len(output) - len(tail)
+    start = max(output.rfind(end, 0, cut) for end in "\n\r") + 1
+    beginning = output[start : start + _TAIL] if start < cut else first
+    return _short(beginning).strip("=- ") or _short(first.lstrip()).strip("=- ")
 
 
 def _tool(event: Event) -> Mapping[str, Any]:
@@ -210,16 +224,19 @@ def _source(source: Any, content: str, asked: str) -> Any:
         # The one value is all there is: show it as it is, not as JSON.
         source = next(iter(source.values()))
     if isinstance(source, str) and _unwrapped(source).strip() == asked:
-        return asked if len(asked) > _LINE_LENGTH else None
+        return asked if len(asked) > LINE_LENGTH else None
     if source is not None and source != {} and source != []:
         return source
     text = content.strip().removeprefix("$ ")
     if _unwrapped(text).strip() == asked:
-        return asked if len(asked) > _LINE_LENGTH else None
+        return asked if len(asked) > LINE_LENGTH else None
     return content if text else None
 
 
 def _output(output: Any, content: str) -> Any:
+    answer = mcp.read(output)
+    if answer and len(answer.parts) == 1 and not answer.beside:
+        return answer.texts[0]
     if output in (None, "", {}, []):
         return content
     if isinstance(output, str):

@@ -1,5 +1,6 @@
 """What a message and a run look like."""
 
+import json
 from datetime import timedelta
 
 import msgspec
@@ -241,6 +242,105 @@ def test_a_tree_of_many_values_says_that_there_are_more() -> None:
     assert markup.having("rest")[0].words == "960 more"
     (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
     assert rest.words == "Showing the first 40 values"
+
+
+HITS = json.dumps({"hits": [{"id": n, "title": f"Title {n}", "score": 0.5} for n in range(30)]})
+
+
+def asked(output: object, **tool: object) -> Event:
+    return event("x", "tool_result", tool={"name": "mcp.search", "output": output, **tool})
+
+
+def test_text_that_is_json_is_a_tree_and_its_line_begins_where_it_begins() -> None:
+    markup = shown(asked(HITS))
+    assert [tag.words for tag in markup.having("t-key")][:4] == ["hits", "0", "id", "title"]
+    assert markup.having("gist")[0].words.startswith('{"hits": [{"id": 0, "title"')
+    assert not markup.having("term")
+    (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
+    assert rest.words == "Showing the first 40 values"
+    assert len(shown(asked(HITS), whole=True).having("t-key")) == 1 + 30 * 4
+    assert raw(asked(HITS)) == HITS
+    (called,) = shown(event("x", "tool_call", tool={"name": "ask", "input": HITS})).having("tree")[:1]
+    assert called.name == "ul"
+
+
+def test_json_says_what_was_written() -> None:
+    written = '{"a": 1.10, "b": 12345678901234567890.0, "c": 1e999, "d": -0, "e": "\\u0007\\ud800\\u00e9", "f": {}}'
+    markup = shown(asked(written), whole=True)
+    assert [tag.words for tag in markup.having("t-word")] == ["1.10", "12345678901234567890.0", "1e999", "-0", "{}"]
+    assert markup.having("t-text")[0].words == "\\u0007\\ud800\u00e9"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',
+        '[{"a": {"b": 1, "b": 1}}]',
+        '{"a": NaN}',
+        "[1, 2",
+        "{}\n{}",
+        "[INFO] ready [ok]",
+        "[" * 200 + "]" * 200,
+        "[" * 50_000 + "]" * 50_000,
+        f"[{'1,' * 5_001}1]",
+        f'["{"x" * 200_000}"]',
+    ],
+    ids=["twice", "twice-within", "nan", "half", "lines", "log", "deep", "deepest", "many", "large"],
+)
+def test_what_is_no_json_or_would_not_be_shown_as_it_is_stays_text(text: str) -> None:
+    for whole in (False, True):
+        markup = shown(asked(text, exit_code=1), whole=whole)
+        assert not markup.having("tree")
+
+
+def test_a_long_text_of_a_tree_is_shown_to_its_end_on_demand() -> None:
+    written = json.dumps({"file": "x" * 3_000 + "end"})
+    markup = shown(asked(written))
+    (rest,) = [tag for tag in markup.all("a") if "data-whole" in tag.attributes]
+    assert rest.words == "Showing the beginning of long texts"
+    assert "end" not in markup.having("t-text")[0].words
+    assert shown(asked(written), whole=True).having("t-text")[0].words.endswith("end")
+
+
+def test_keys_of_json_that_came_as_text_are_found() -> None:
+    markup = Markup(message_html(asked('{"colour": ["red"]}', exit_code=1), terms=("colour",), whole=True))
+    assert [tag.words for tag in markup.all("mark")] == ["colour", "colour"]
+
+
+def test_texts_of_an_mcp_server_are_shown_as_what_they_are() -> None:
+    def part(text: str) -> dict[str, str]:
+        return {"type": "text", "text": text}
+
+    one = shown(asked({"content": [part(HITS)], "structuredContent": json.loads(HITS), "isError": False}))
+    assert [tag.words for tag in one.having("t-key")][:3] == ["hits", "0", "id"]
+    assert one.having("gist")[0].words.startswith('{"hits": [{"id": 0')
+    said = shown(asked({"content": [part("ok")], "_meta": None}))
+    assert said.having("gist")[0].words == "ok"
+    assert not said.all("details")
+    assert shown(asked([part(" ")])).having("gist")[0].words == "no output"
+    image = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
+    several = shown(asked({"content": [part("one\ntwo"), image, part('["three"]')], "isError": True}), whole=True)
+    assert "".join(several.having("term")[0].text).strip() == "one\ntwo"
+    assert [tag.words for tag in several.having("t-key")] == ["type", "data", "mimeType", "0"]
+    assert several.having("label")[-1].words == "isError"
+    assert several.having("t-word")[-1].words == "true"
+    other = {"type": "text", "text": "a", "annotations": {"priority": 1}}
+    assert "priority" in [tag.words for tag in shown(asked({"content": [other, part("b")]})).having("t-key")]
+
+
+@pytest.mark.parametrize(
+    ("output", "gist"),
+    [
+        ("first\n" + "word " * 2_000, "word word"),
+        ("var a=" + "abcdefghij" * 5_000, "var a=abcdefghij"),
+        ("begin " + "x" * 5_000 + "\n\n----\n", "begin xxx"),
+        ("x" * 5_000 + "\nlast\n", "last"),
+        (" " * 5_000 + "end", "end"),
+    ],
+    ids=["long-line", "only-line", "blank-end", "short-line", "blank-beginning"],
+)
+def test_the_line_of_an_output_begins_where_a_line_begins(output: str, gist: str) -> None:
+    assert shown(shell("x", output=output)).having("gist")[0].words.startswith(gist)
 
 
 def test_texts_of_an_input_are_shown_as_they_are() -> None:

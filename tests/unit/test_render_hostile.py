@@ -33,6 +33,7 @@ TEXTS = [
     "<a href=javascript:hurt()>x</a> <iframe src=//evil.example></iframe> <base href=//evil.example>",
     "\x1b[31m<script>hurt()</script>\x1b[999999999999m\x1b]8;;javascript:hurt()\x1b\\link\x1b]8;;\x1b\\\x1b[",
     "--- a/<script>\n+++ b/\"onclick=hurt()\n@@ -1 +1 @@\n-<img src=x onerror=hurt()>\n+<script>hurt()</script>",
+    '{"<script>hurt()</script>": "<img src=x onerror=hurt()>", "\\u003csvg onload=hurt()>": [{"\\u0022": 1}]}',
     "- [x] <script>hurt()</script>\n- [ ] <img src=x onerror=hurt()>",
     "| <script> | b |\n| --- | --- |\n| <img src=x onerror=hurt()> | `<svg onload=hurt()>` |",
     "\u202ehurt\u202c \u2066\u2067 العربية \u0000 \ufffd \U0001f9f5",
