@@ -120,7 +120,9 @@ def run_parts(run: str) -> Answer:
     if match.run is None:
         abort(404)
     room = _room(match.run)
-    return render_template("_parts.html", here="run", room=room, recent=recent_runs(), **_about(match))
+    # What was committed up to here is counted, but for what came in between.
+    cursor = _reader().head()
+    return render_template("_parts.html", here="run", room=room, cursor=cursor, recent=recent_runs(), **_about(match))
 
 
 @bp.get("/agents/<path:run>/lanes")

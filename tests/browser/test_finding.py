@@ -344,6 +344,24 @@ def test_what_came_since_the_reader_looked_last_stands_under_a_line(database: st
     assert sequence(page) == [*places, new]
 
 
+def test_what_was_read_as_it_came_is_not_new_in_the_list(database: str, open_page: OpenPage) -> None:
+    talk(database)
+    page = open_page("/agents/run-1")
+    expect_live(page)
+    # However long the head takes to count it.
+    page.route("**/parts?*", lambda _: None)
+    new = insert(database, [message(NOW, "planner", "message", f"Read {n}.") for n in range(5)])
+    expect(shown(page, new[-1])).to_be_in_viewport()
+    kept = "(dispatchEvent(new Event('pagehide')), localStorage.getItem('agent-comms:seen:agents/run-1'))"
+    wait_for(page, f"({kept} ?? '').startsWith('{new[-1]}/')")
+    page.goto("/agents")
+    unread = page.locator("[data-run=run-1] .unread")
+    expect_live(page)
+    expect(unread).to_be_hidden()
+    insert(database, [message(NOW, "planner", "message", "Not read.")])
+    expect(unread).to_have_text("1 new")
+
+
 def test_the_run_tells_what_it_changed_and_where_its_time_went(database: str, open_page: OpenPage) -> None:
     insert(database, story.issue_119(NOW - timedelta(minutes=3)))
     page = open_page(f"/agents/{story.RUN}")

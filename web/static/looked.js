@@ -8,6 +8,7 @@ const PREFIX = "agent-comms:seen:";
 const MOST = 300;
 // What goes by faster nobody has looked at.
 const GLANCE_MS = 200;
+const MOST_CAME = 10_000;
 
 /** Return what was the newest message of a room when this browser looked last. */
 export const lastSeen = (room) => {
@@ -21,6 +22,8 @@ export class Looked {
     this.room = room;
     this.before = lastSeen(room)?.seq ?? null;
     this.furthest = 0;
+    // Where what came stands in the live order, as far as the head doesn't count it yet.
+    this.came = [];
     this.timer = null;
     addEventListener("scroll", () => this.#soon(), { passive: true });
     addEventListener("pagehide", () => this.#keep());
@@ -53,6 +56,28 @@ export class Looked {
     for (const { dataset } of messages.slice(first, end)) this.furthest = Math.max(this.furthest, Number(dataset.seq));
   }
 
+  /** Take note of what came into the run. */
+  arrived(seqs) {
+    this.came = [...this.#uncounted(), ...seqs].slice(-MOST_CAME);
+    this.#soon();
+  }
+
+  /** Return the place of what tells how many messages the run has, and up to where it counts them. */
+  get #told() {
+    return document.querySelector("[data-messages-of]")?.dataset;
+  }
+
+  #uncounted() {
+    const { upTo } = this.#told ?? {};
+    return this.came.filter((seq) => seq > Number(upTo));
+  }
+
+  /** Return how many messages of the run the reader has had before them: what the head counts, and what came since. */
+  #messages() {
+    const { messagesOf } = this.#told ?? {};
+    return messagesOf ? Number(messagesOf) + this.#uncounted().filter((seq) => seq <= this.furthest).length : 0;
+  }
+
   #soon() {
     this.timer ??= setTimeout(() => {
       this.timer = null;
@@ -66,8 +91,7 @@ export class Looked {
     const kept = lastSeen(this.room);
     const seq = Math.max(this.furthest, kept?.seq ?? 0);
     if (!seq) return;
-    const told = Number(document.querySelector("[data-messages-of]")?.dataset.messagesOf ?? 0);
-    store(PREFIX + this.room, `${seq}/${Math.max(told, kept?.messages || 0)}`);
+    store(PREFIX + this.room, `${seq}/${Math.max(this.#messages(), kept?.messages || 0)}`);
     this.#forget();
   }
 

@@ -140,6 +140,8 @@ function take(events) {
   for (const message of messages) mark(message, terms);
   compose?.arrived(messages);
   badge.stored(new Date(events.at(-1).created_at));
+  // What the general channel says under the run's name isn't counted as the run's.
+  looked.arrived(events.filter(({ channel }) => channel === "run").map(({ seq }) => seq));
   const { here } = follow;
   const add = () => view.add(messages, here);
   follow.add(timeline, messages.length, () => (here ? view.change("above", add) : add()));
