@@ -1,6 +1,7 @@
 """A run's page, alive."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -247,6 +248,36 @@ def test_a_call_and_its_result_are_one_card(database: str, open_page: OpenPage) 
     card.get_by_text("Showing the last 12 of 5,067 lines").click()
     expect(card.get_by_text("line 5000")).to_be_visible()
     expect(card.locator(".request")).to_be_hidden()
+
+
+def test_keys_take_a_call_and_its_result_for_one_card(database: str, open_page: OpenPage) -> None:
+    command = "scripts/load.sh --path /search --rate 60 --seconds 10"
+    said = [
+        message(NOW, "executor", "tool_call", f"$ {command}", attrs=story.shell(command)),
+        message(NOW, "executor", "tool_result", "", attrs=story.shell(command, output="one\ntwo", exit_code=0)),
+        message(NOW, "executor", "tool_call", "$ true", attrs=story.shell("true")),
+        message(NOW, "executor", "tool_result", "ok", attrs=story.shell("true", output="ok", exit_code=0)),
+    ]
+    call, result, other, last = insert(database, said)
+    page = open_page("/agents/run-1")
+    card = shown(page, result).locator(".fold")
+    page.keyboard.press("g")
+    for place in (call, result):
+        expect(shown(page, place)).to_have_class(re.compile(r"\bselected\b"))
+        # What has the focus stands in what is selected.
+        expect(shown(page, place).locator(".at")).to_be_focused()
+        page.keyboard.press("o")
+        expect(card).to_have_attribute("open", "")
+        page.keyboard.press("o")
+        expect(card).not_to_have_attribute("open", "")
+        page.keyboard.press("j")
+    expect(shown(page, call).locator(".fold")).not_to_have_attribute("open", "")
+    # Nothing is to be opened of either.
+    page.keyboard.press("o")
+    expect(shown(page, other).locator(".at")).to_be_focused()
+    page.keyboard.press("j")
+    expect(shown(page, last).locator(".at")).to_be_focused()
+    expect(page.locator(".fold[open]")).to_have_count(0)
 
 
 def test_a_result_that_comes_later_is_told_of_at_its_call(database: str, open_page: OpenPage) -> None:

@@ -1,10 +1,18 @@
 // What the reader opened or folded stays so, as long as the tab is there: after a reload, and when it is loaded anew.
 
+import { after, before } from "./place.js";
+
 const PREFIX = "agent-comms:folds:";
 const MOST = 500;
 const CARDS = "details.fold, details.quiet";
 
 const cardOf = (message) => message.querySelector(CARDS) ?? message.querySelector("details");
+
+/** Return a message and the one that is one card with it, that with the output first. */
+function halves(message) {
+  if (message.classList.contains("answered")) return [after(message), message];
+  return message.classList.contains("joined") ? [message, before(message)] : [message];
+}
 
 export class Folds {
   /**
@@ -27,9 +35,9 @@ export class Folds {
     if (isOpen !== undefined) cardOf(message)?.toggleAttribute("open", isOpen);
   }
 
-  /** Open or fold a message's card; returns whether it has one. */
+  /** Open or fold a message's card, of a call and its result the output; returns whether it has one. */
   turn(message) {
-    const card = cardOf(message);
+    const card = halves(message).map(cardOf).find(Boolean);
     if (card) this.#set([card], !card.open);
     return Boolean(card);
   }

@@ -2,6 +2,14 @@
 
 import { readingTop } from "./sight.js";
 
+/** Give a selected item the focus: its link, or what of it is there. */
+export function focusOn(item) {
+  const parts = [...item.querySelectorAll("a, summary")];
+  const part = parts.find((one) => one.checkVisibility({ visibilityProperty: true }));
+  if (!part) item.tabIndex = -1;
+  (part ?? item).focus({ preventScroll: true });
+}
+
 export class Selection {
   /**
    * @param {() => Element[]} items what can be selected, from top to bottom
@@ -22,8 +30,7 @@ export class Selection {
     this.chosen(item);
     if (item && focus) {
       item.scrollIntoView({ block: "nearest", behavior: "instant" });
-      const target = item.querySelector("a.at, a") ?? item;
-      target.focus({ preventScroll: true });
+      focusOn(item);
     }
   }
 

@@ -19,7 +19,7 @@ import { Live } from "./live.js";
 import { Looked } from "./looked.js";
 import { account as accountOf, parts as partsOf } from "./parts.js";
 import { FIRST, Timeline } from "./place.js";
-import { Selection } from "./selection.js";
+import { Selection, focusOn } from "./selection.js";
 import { holds, mark } from "./terms.js";
 import { localize, tick } from "./time.js";
 import { Toolbar, copyLink, copyWords } from "./toolbar.js";
@@ -86,7 +86,7 @@ function reach(message, part = message) {
   follow.stop();
   selection.select(message, { focus: false });
   part.scrollIntoView({ block: "center", behavior: "instant" });
-  message.querySelector(".at").focus({ preventScroll: true });
+  focusOn(message);
 }
 
 async function goTo(place) {
