@@ -16,6 +16,11 @@ from tests.webserver import WebServer
 
 NOW = datetime.now(UTC)
 START = NOW - timedelta(hours=1)
+# What the page waits for longest never comes: what a run comes to, and its lanes, are told after a pause.
+NO_PAUSES = """
+  const later = setTimeout;
+  globalThis.setTimeout = (work, wait, ...more) => ([10_000, 15_000].includes(wait) ? 0 : later(work, wait, ...more));
+"""
 
 
 @pytest.fixture
@@ -319,6 +324,23 @@ def test_the_head_counts_what_arrives(database: str, open_page: OpenPage) -> Non
     expect(page.locator(".head .facts")).to_contain_text("3 messages")
     expect(page.locator(".head .facts")).to_contain_text("1 error")
     expect(page.locator(".summary .crew")).to_contain_text("reviewer")
+
+
+def test_what_a_run_comes_to_is_told_as_soon_as_it_is_over(database: str, open_page: OpenPage) -> None:
+    insert(database, [message(NOW - timedelta(minutes=1), "executor", "status", "running")])
+    page = open_page("/agents/run-1", before=NO_PAUSES)
+    account, lanes = page.locator(".summary .account"), page.locator(".lanes-place")
+    expect(account).to_contain_text("No tool has answered yet")
+    expect(lanes.locator(".lane")).to_have_count(1)
+    expect_live(page)
+    result = story.shell("make", output="no", exit_code=2, duration_ms=4_100)
+    insert(database, [message(NOW, "planner", "tool_result", "no", attrs=result)])
+    expect(page.locator(".head .facts")).to_contain_text("2 messages")
+    expect(account).to_contain_text("No tool has answered yet")
+    insert(database, [message(NOW, "executor", "status", "failed", attrs={"exit_code": 1})])
+    expect(page.locator(".head .facts")).to_contain_text("Failed")
+    expect(account).to_contain_text("shell")
+    expect(lanes.locator(".lane")).to_have_count(2)
 
 
 def test_times_are_the_readers_own(database: str, open_page: OpenPage) -> None:

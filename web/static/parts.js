@@ -15,18 +15,25 @@ function fill(places, content) {
   }
 }
 
-/** Return what refreshes the head, the summary and the recent runs. */
-export const parts = (url) =>
-  new Refresh(
-    url,
-    PAUSE_MS,
-    (fragment) => {
-      for (const part of fragment.querySelectorAll("[data-part]")) {
-        fill(document.querySelectorAll(`[data-part="${part.dataset.part}"]`), part);
-      }
-    },
-    LATER_MS,
-  );
+const isEnded = (root) => root.querySelector("[data-messages-of]").dataset.ended !== undefined;
+
+/**
+ * Return what refreshes the head, the summary and the recent runs.
+ * @param {string} url of the fragment
+ * @param {() => void} ended is called when they tell for the first time that the run is over
+ */
+export function parts(url, ended) {
+  let wasEnded = isEnded(document);
+  const use = (fragment) => {
+    for (const part of fragment.querySelectorAll("[data-part]")) {
+      fill(document.querySelectorAll(`[data-part="${part.dataset.part}"]`), part);
+    }
+    const isOver = isEnded(fragment);
+    if (isOver && !wasEnded) ended();
+    wasEnded = isOver;
+  };
+  return new Refresh(url, PAUSE_MS, use, LATER_MS);
+}
 
 /** Offer kinds to filter by, that the run has and the page didn't know of. */
 function offerKinds(options) {

@@ -48,7 +48,8 @@ const timeline = new Timeline(root, (message) => {
 const looked = new Looked(timeline, room);
 const view = new Window(timeline, fragments, () => changed());
 const follow = new Follow(document.querySelector(".pill"), view);
-const parts = partsUrl ? partsOf(partsUrl) : null;
+// Once the head says that the run is over, nothing beside it may say less.
+const parts = partsUrl ? partsOf(partsUrl, () => [account, lanes.refresh].forEach((part) => part.now())) : null;
 const account = partsUrl ? accountOf() : null;
 const badge = new Badge(document.querySelector(".badge"));
 const selection = new Selection(() => timeline.messages(), (message) => toolbar.show(message));
