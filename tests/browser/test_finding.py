@@ -207,6 +207,28 @@ def test_what_is_searched_is_marked_and_gone_through_by_keys(database: str, open
     expect(shown(page, found[1])).to_be_in_viewport()
 
 
+def test_a_match_in_the_line_of_a_card_and_in_its_output_counts_once(database: str, open_page: OpenPage) -> None:
+    output = "one\nno needle here"
+    call, failed, good, other = (
+        ("tool_call", "$ find needle", story.shell("find needle")),
+        ("tool_result", output, story.shell("find needle", output=output, exit_code=1)),
+        ("tool_result", output, story.shell("x", output=output, exit_code=0)),
+        ("tool_result", "no needle", story.shell("x", output="no needle", exit_code=0)),
+    )
+    places = insert(
+        database,
+        [message(NOW, "executor", kind, said, attrs=attrs) for kind, said, attrs in (call, failed, good, other)],
+    )
+    page = open_page("/agents/run-1?q=needle")
+    expect(page.locator(".hits .place")).to_have_text("0 of 4")
+    page.keyboard.press("g")
+    for number, place in enumerate(places, 1):
+        page.keyboard.press("n")
+        expect(page.locator(".hits .place")).to_have_text(f"{number} of 4")
+        wait_for(page, f"{SELECTED} === {place}")
+        expect(shown(page, place).locator("mark.is-current")).to_be_visible()
+
+
 def test_only_what_was_said_is_marked_and_no_time_or_name_whenever_it_comes(database: str, open_page: OpenPage) -> None:
     at = datetime(2026, 5, 4, 13, 57, 8, tzinfo=UTC)
     insert(database, [message(at, "agent-5", "message", "live 5")])

@@ -7,6 +7,16 @@ import { FIRST, LAST, after, before, placeOf } from "./place.js";
 const WRONG = { errors: "1" };
 const NOTHING = { seq: null, more: false };
 
+/** Say whether the line of a card has a match that counts elsewhere: in what the card holds, or at the call above. */
+function isSaidAgain(mark) {
+  const row = mark.closest(".row");
+  if (!row) return false;
+  if (row.matches(".joined .request")) return true;
+  const inside = row.closest(".fold")?.querySelector(":scope > .inside");
+  const words = mark.textContent.toLowerCase();
+  return [...(inside?.getElementsByTagName("mark") ?? [])].some(({ textContent }) => textContent.toLowerCase() === words);
+}
+
 export class Finding {
   /**
    * @param {Timeline} timeline
@@ -102,7 +112,7 @@ export class Finding {
   }
 
   #marks() {
-    return [...this.timeline.element.getElementsByTagName("mark")];
+    return [...this.timeline.element.getElementsByTagName("mark")].filter((mark) => !isSaidAgain(mark));
   }
 
   /** Say how many matches there are in the page. */
