@@ -3,6 +3,7 @@
 import json
 import re
 from html import escape
+from itertools import islice
 from typing import Any
 
 from web import words
@@ -44,15 +45,14 @@ class Tree:
         return f'<span class="tree">{self._leaf(value)}</span>'
 
     def _entries(self, value: dict[Any, Any] | list[Any], depth: int) -> str:
-        parts = []
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for number, (key, entry) in enumerate(pairs):
-            if self._left <= 0:
-                self.is_cut = True
-                parts.append(f'<li class="rest" data-ours>{len(value) - number:,} more</li>')
-                break
-            self._left -= 1
-            parts.append(self._entry(key, entry, depth))
+        # What stands beside one another first: what is in the first of them would leave the others no room.
+        shown = list(islice(pairs, self._left))
+        self._left -= len(shown)
+        parts = [self._entry(key, entry, depth) for key, entry in shown]
+        if rest := len(value) - len(shown):
+            self.is_cut = True
+            parts.append(f'<li class="rest" data-ours>{rest:,} more</li>')
         return "".join(parts)
 
     def _entry(self, key: Any, entry: Any, depth: int) -> str:

@@ -343,6 +343,14 @@ def test_the_line_of_an_output_begins_where_a_line_begins(output: str, gist: str
     assert shown(shell("x", output=output)).having("gist")[0].words.startswith(gist)
 
 
+def test_what_is_in_the_first_value_of_a_tree_leaves_room_for_the_others() -> None:
+    markup = shown(asked({"hits": [[n, n, n] for n in range(30)], "total": 30}))
+    keys = [tag.words for tag in markup.having("t-key")]
+    assert len(keys) == 40
+    assert keys[-1] == "total"
+    assert [tag.words for tag in markup.having("rest")] == ["1 more", *["3 more"] * 27]
+
+
 def test_texts_of_an_input_are_shown_as_they_are() -> None:
     source = {"path": "a.py", "content": "one\ntwo\n", "mode": 420}
     markup = shown(event("write a.py", "tool_call", tool={"name": "write", "input": source}))
