@@ -49,6 +49,11 @@ class Window(Struct, frozen=True):
     end: int | None
     written: int
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether both are known."""
+        return self.begin is not None and self.end is not None
+
     def holds(self, time: int) -> bool:
         """Say whether a thread that began then can be of this run, and not one that it has taken up again."""
         if time < EARLIEST_US or (self.begin is not None and time < self.begin - LENIENCE):

@@ -24,6 +24,7 @@ from flows.normalize import DEFAULT_RUNTIME
 from flows.report import RunReport, Tokens, Treated, report, tokens
 from flows.sheet import EVENTLESS, Part, Read, Sheet, Task
 from flows.subject import format_run
+from flows.turns import Turn, in_turn
 
 log = logging.getLogger(__name__)
 
@@ -219,7 +220,49 @@ class Recovery:
         return self.files.setdefault((sheet.part, sheet.file), File(Place(), begun=[]))
 
     def window(self, part: int) -> Window:
-        """Return between which times an artifact was written."""
+        """Return between which times an artifact was written: attempts without a thread's time one after the other."""
+        whole = self._whole(part)
+        turns = self._turns(part)
+        at = self._turn(part, turns)
+        if at is None or turns[at].begun is not None:
+            return whole
+        begins = [whole.begin, turns[at].begin, *(turn.last for turn in turns[:at])]
+        ends = [turn.begin for turn in turns[at + 1 :] if turn.begin is not None]
+        begin = max((each for each in begins if each is not None), default=None)
+        return Window(begin, ends[0] if ends else whole.end, whole.written)
+
+    def _turn(self, part: int, turns: Sequence[Turn]) -> int | None:
+        """Return which of the attempts an artifact is of; None where there is but one."""
+        attempt = self.parts[part].artifact.attempt
+        return next((at for at, turn in enumerate(turns) if turn.name == attempt), None)
+
+    def _turns(self, part: int) -> list[Turn]:
+        """Return the attempts at what an artifact is of, in their order; none where there is but one."""
+        alike = [
+            number for number, each in enumerate(self.parts) if each.artifact.name == self.parts[part].artifact.name
+        ]
+        turns = {self.parts[number].artifact.attempt: Turn(self.parts[number].artifact.attempt) for number in alike}
+        if len(turns) < 2:
+            return []
+        whole = self._whole(part)
+        places = {left.key: at for at, left in reversed([*enumerate(self.run.left)])}
+        for number in reversed(alike):
+            found = self.parts[number].artifact.object
+            # What was written while the run went on tells the order; what was copied later doesn't. Where nobody knows
+            # how much time there is, each is placed behind those that were read before.
+            written = min(round(found.modified * SECOND), whole.end) if whole.is_bounded and whole.end else 0
+            told = places.get(found.key, len(places)) if whole.is_bounded else 0
+            turns[self.parts[number].artifact.attempt].rank = written, told, number
+        for (number, _), file in self.files.items():
+            turn = turns.get(self.parts[number].artifact.attempt)
+            if number in alike and turn is not None:
+                begun = [time for time in file.begun if whole.holds(time)]
+                turn.begun = min([*begun, *([] if turn.begun is None else [turn.begun])], default=None)
+                turn.last = max(turn.last or 0, file.place.last or 0) or None
+        return in_turn([*turns.values()], whole)
+
+    def _whole(self, part: int) -> Window:
+        """Return between which times a run was, and when an artifact was written."""
         word, known = self.run.completion, self.known
         ends = _usable(word.finished_at if word else None, known.phase_finished_at, known.said_ended_at)
         if not ends and word is not None:
@@ -240,6 +283,9 @@ class Recovery:
             if (part, number) != (sheet.part, sheet.file) and self.parts[part].artifact.name == name
             for time in file.begun
         ]
+        turns = self._turns(sheet.part)
+        if (at := self._turn(sheet.part, turns)) is not None:
+            times += [turn.begin for turn in turns[at + 1 :] if turn.begin is not None]
         if self.known.said_ended_at is not None:
             times.append(_microseconds(self.known.said_ended_at))
         return times

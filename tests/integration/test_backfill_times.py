@@ -3,7 +3,7 @@
 import json
 import os
 from datetime import timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -145,3 +145,51 @@ def test_lines_whose_times_go_back_keep_what_they_say_in_their_attrs(
     assert [time for (time,) in given] == [None, said[1], None, None, None]
     sources = [source for _, source in stored.times()]
     assert sources == ["event", "neighbours", "event", "event", "event"]
+
+
+@pytest.mark.parametrize(
+    "threads",
+    [("first", "second"), (BEGIN + timedelta(minutes=7), "second"), ("first", BEGIN + timedelta(minutes=2))],
+    ids=["no thread tells", "the first one tells", "the second one tells"],
+)
+@pytest.mark.parametrize("ends", [END.isoformat(), ""])
+@pytest.mark.parametrize("written", [None, (5, 9), (9, 5)])
+def test_attempts_of_which_no_thread_tells_the_time_follow_each_other(
+    threads: tuple[Any, Any],
+    ends: str,
+    written: tuple[int, int] | None,
+    archive: Archive,
+    database: str,
+    stored: Stored,
+) -> None:
+    named = [each if isinstance(each, str) else thread_at(each) for each in threads]
+    keys = [
+        archive.add("run-1", talk(20, thread), pod=f"run-1-implement-{pod}")
+        for pod, thread in zip((2222, 1111), named, strict=True)
+    ]
+    for key, minutes in zip(keys, written or (), strict=bool(written)):
+        os.utime(archive.folder / key, times=((BEGIN + timedelta(minutes=minutes)).timestamp(),) * 2)
+    archive.complete(completion("run-1", keys, finished=ends))
+    recover(database, archive.folder)
+    said = stored.ask("SELECT attrs ->> 'thread_id' FROM workflow_comms.agent_messages ORDER BY timestamp, seq")
+    order = [thread for thread, _ in groupby(thread for (thread,) in said)]
+    is_told = written is not None and written[0] > written[1]
+    assert order == (named[::-1] if is_told else named)
+    times = [time for time, _ in stored.times()]
+    assert len(set(times)) == len(times)
+    assert not ends or times[-1] <= END
+
+
+@pytest.mark.parametrize("tells", ["nothing", "its end", "its beginning"])
+def test_attempts_follow_each_other_though_nobody_knows_when(
+    tells: str, archive: Archive, database: str, stored: Stored
+) -> None:
+    keys = [archive.add("run-1", talk(20, f"thread-{pod}"), pod=f"run-1-implement-{pod}") for pod in (2222, 1111)]
+    if tells != "nothing":
+        known = {"its end": {"started": ""}, "its beginning": {"finished": ""}}[tells]
+        archive.complete(completion("run-1", keys, **known))
+    recover(database, archive.folder)
+    said = stored.ask("SELECT attrs ->> 'thread_id' FROM workflow_comms.agent_messages ORDER BY timestamp, seq")
+    assert len([*groupby(said)]) == 2
+    times = [time for time, _ in stored.times()]
+    assert len(set(times)) == len(times)
