@@ -37,6 +37,7 @@ class Contents(Struct, omit_defaults=True):
     refused: int = 0
     skipped: dict[str, int] = {}
     interrupted: int = 0
+    unanswered: int = 0
     turns: list[Turn] = []
     is_open: bool = False
     trouble: str = ""

@@ -34,6 +34,11 @@ class Artifact(Struct, frozen=True):
     name: str
     attempt: str
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether it was packed: then nothing is written to it any more."""
+        return self.object.key.endswith((*_PACKED, ".gz"))
+
 
 def title_of(path: str) -> str:
     """Return what a file is called as an artifact, whatever it is packed in."""

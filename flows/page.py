@@ -73,6 +73,7 @@ class Pages:
         self._drafter = drafter
         self._read = read
         self.keep_other_lines = False
+        self.closes = True
         self._count = Count(read)
         self._sheet = self._blank()
         self._size = 0
@@ -97,8 +98,9 @@ class Pages:
                 yield self._turned(is_last=False)
         if not lines.damage:
             # Otherwise nobody knows what was open at the end.
-            for claim in reader.end():
+            for claim in reader.end() if self.closes else ():
                 self._add(claim, key_of_id)
+            read.unanswered += len(state.calls)
             read.is_open = read.is_open or state.outcome == "running"
         for reason, number in state.skipped.items():
             read.skipped[reason] = read.skipped.get(reason, 0) + number

@@ -89,7 +89,7 @@ class SheetReader(Struct):
 
     def _sheets(self, task: Task, place: int, read: Read, *, logs: bool) -> Generator[Sheet | Skimmed, None, int]:
         """Yield what is in an artifact; returns how many of its files were read."""
-        artifact = task.parts[place].artifact
+        artifact, closes = task.parts[place].artifact, task.parts[place].closes
         scope = Scope(CHANNEL_RUN, task.namespace, task.uid)
         drafter = Drafter(self.redactor, self.max_message_bytes, task.beside)
         with self.objects.open(artifact.object) as opened:
@@ -104,12 +104,12 @@ class SheetReader(Struct):
                 sheets: Iterator[Sheet | Skimmed]
                 if task.skim:
                     skimmer = Skimmer(kind, scope, Count(read).add, read.skip)
-                    sheets = Skim(task.number, place, read).of(member, skimmer)
+                    sheets = Skim(task.number, place, read, closes=closes).of(member, skimmer)
                 else:
                     # As the publisher reads it, to the byte: what is too large is cut in the same place.
                     reader = Reader(kind, "live", name, budget=budget(self.max_message_bytes))
                     pages = Pages((task.number, place, number), name, artifact.object.key, drafter, read)
-                    pages.keep_other_lines = self.keep_other_lines
+                    pages.keep_other_lines, pages.closes = self.keep_other_lines, closes
                     sheets = pages.of(member, reader, scope.key_of_id)
                 before = _events(read)
                 for sheet in sheets:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +29,10 @@ from flows.turns import Turn, in_turn
 log = logging.getLogger(__name__)
 
 _PREFIX = "workflow"
+# A run of whose end nobody has told has ended once nothing was heard of it for so long: a command may take hours.
+SILENCE = timedelta(days=1)
+# A beginning so long after an end is a retry's: see flows/completion.py.
+BEGINS_AGAIN = timedelta(seconds=2)
 # One agent says most of it, in a handful of kinds.
 _subject = lru_cache(maxsize=1_024)(format_run)
 
@@ -45,6 +49,8 @@ class Known(Struct, frozen=True):
         phase_at: when that was said.
         noted_at: when it said that it has ended, and not when.
         ended_at: when it has ended, as all of this comes to; None where it goes on.
+        begun_at: when a message said last that it begins.
+        last_at: when it was heard of last.
     """
 
     messages: int = 0
@@ -59,6 +65,8 @@ class Known(Struct, frozen=True):
     phase_at: datetime | None = None
     noted_at: Sequence[datetime] = ()
     ended_at: datetime | None = None
+    begun_at: datetime | None = None
+    last_at: datetime | None = None
 
 
 class File(Struct):
@@ -123,7 +131,10 @@ class Recovery:
         self.absent = listed.absent
         self.known = known
         self._entries = entries
-        self.parts = [_part(artifact, entries.get(artifact.location), again=again) for artifact in listed.artifacts]
+        self.parts = [
+            _part(artifact, entries.get(artifact.location), again=again, closes=self._closes(artifact))
+            for artifact in listed.artifacts
+        ]
         self.tallies = [self._tally(part) for part in self.parts]
         self.files: dict[tuple[int, int], File] = {}
         self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
@@ -138,6 +149,28 @@ class Recovery:
         # Where some of it is stored it is likely to be all there, which its keys tell.
         self._skim = can_skim and known.messages > 0
         self._lacks = False
+
+    def _closes(self, artifact: Artifact) -> bool:
+        """Say whether calls that are open at an artifact's end never get a result.
+
+        What is stored stays: that nobody answered is said once nobody can. The run has ended, by anybody's word, or
+        nothing came live for long and the artifact isn't written any more.
+        """
+        if self.known.ended_at is not None or self._ends_it:
+            return True
+        silent_since = now() - SILENCE
+        came_live = self.known.messages > sum(entry.inserted for entry in self._entries.values())
+        if came_live and self.known.last_at is not None and self.known.last_at > silent_since:
+            return False
+        return artifact.is_packed or artifact.object.modified < silent_since.timestamp()
+
+    @property
+    def _ends_it(self) -> bool:
+        """Whether the controller's word is news, and no message says that the run has begun again since."""
+        word, begun_at = self.run.completion, self.known.begun_at
+        if word is None or not self.is_to_be_completed:
+            return False
+        return begun_at is None or word.finished_at is None or begun_at - word.finished_at <= BEGINS_AGAIN
 
     def _tally(self, part: Part) -> Tally:
         entry = self._entries.get(part.artifact.location)
@@ -428,9 +461,9 @@ def _known(connection: Connection[Any], keys: Sequence[Key]) -> dict[Key, Known]
     }
 
 
-def _part(artifact: Artifact, entry: Entry | None, *, again: bool) -> Part:
-    if entry is None or again or not entry.is_of(artifact):
-        return Part(artifact)
+def _part(artifact: Artifact, entry: Entry | None, *, again: bool, closes: bool) -> Part:
+    if entry is None or again or not entry.is_of(artifact) or (closes and entry.contents.unanswered):
+        return Part(artifact, closes=closes)
     return Part(artifact, to_do=False, messages=entry.contents.messages)
 
 

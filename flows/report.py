@@ -122,7 +122,8 @@ def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *
     made.eventless = [each.location for each in treated if EVENTLESS in each.contents.skipped][-MAX_NAMED:]
     made.waiting = any(each.waiting for each in treated) or any(each.may_pass for each in absent)
     is_open = any(each.contents.is_open for each in treated)
-    wrong = _wrong(made, len(absent), has_ended=has_ended, is_open=is_open)
+    unanswered = sum(each.contents.unanswered for each in treated)
+    wrong = _wrong(made, len(absent), unanswered, has_ended=has_ended, is_open=is_open)
     made.complete = not wrong
     foreign = [each.location for each in treated if FOREIGN in each.contents.skipped]
     made.why = [
@@ -133,7 +134,7 @@ def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *
     return made
 
 
-def _wrong(made: RunReport, absent: int, *, has_ended: bool, is_open: bool) -> list[str]:
+def _wrong(made: RunReport, absent: int, unanswered: int, *, has_ended: bool, is_open: bool) -> list[str]:
     """Return why a run is not complete."""
     return [
         words
@@ -144,6 +145,7 @@ def _wrong(made: RunReport, absent: int, *, has_ended: bool, is_open: bool) -> l
             (_count(len(made.damaged), "artifact", "not to be read to the end"), made.damaged),
             *((f"{location} holds no event", True) for location in made.eventless[:MAX_FOREIGN]),
             (_count(made.interrupted, "call", "never answered"), made.interrupted),
+            (_count(unanswered, "call", "not answered yet"), unanswered),
             ("it ends in the middle of a turn", is_open),
             (_count(made.refused, "message", "that the table doesn't take"), made.refused),
         )

@@ -18,11 +18,13 @@ class Part(Struct, frozen=True):
     Attributes:
         to_do: whether it is to be read; otherwise it has been, as it is now.
         messages: in how many messages an agent spoke, where it has been read.
+        closes: whether calls that have no result at its end never get one.
     """
 
     artifact: Artifact
     to_do: bool = True
     messages: int = 0
+    closes: bool = True
 
 
 class Task(Struct, frozen=True):
@@ -127,6 +129,7 @@ class Read(Struct, tag="read"):
         messages: in how many of them an agent spoke.
         skipped: lines that are no message, by the reason.
         interrupted: calls that were never answered.
+        unanswered: calls that have no answer yet, and may get one.
         turns: what they took.
         is_open: whether it ends in the middle of a turn.
         needed: otherwise it was left alone, since there is something better.
@@ -141,6 +144,7 @@ class Read(Struct, tag="read"):
     messages: int = 0
     skipped: dict[str, int] = {}
     interrupted: int = 0
+    unanswered: int = 0
     turns: list[Turn] = []
     is_open: bool = False
     needed: bool = True

@@ -18,12 +18,14 @@ class Skim:
         run: the number of its run.
         part: the artifact's place in its task.
         read: the account of the artifact, which is kept up to date.
+        closes: whether calls that have no result at the end never get one.
     """
 
-    def __init__(self, run: int, part: int, read: Read) -> None:
+    def __init__(self, run: int, part: int, read: Read, *, closes: bool) -> None:
         self._run = run
         self._part = part
         self._read = read
+        self._closes = closes
 
     def of(self, member: Member, skimmer: Skimmer) -> Iterator[Skimmed]:
         """Yield the keys; of a file that is damaged, too, what comes before the damage."""
@@ -38,7 +40,8 @@ class Skim:
                 yield self._skimmed(keys, number)
                 keys, number = [], 0
         if not lines.damage:
-            keys += skimmer.end()
+            keys += skimmer.end() if self._closes else []
+            read.unanswered += len(state.calls)
             read.is_open = read.is_open or state.outcome == "running"
         read.rows += skimmer.rows
         read.messages += skimmer.spoken

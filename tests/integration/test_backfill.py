@@ -2,7 +2,7 @@
 
 import os
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from flows.catalog import Catalog
 from flows.completion import Completion, complete
 from flows.message import Message
 from flows.normalize import normalize
-from flows.recovery import Recovery
+from flows.recovery import SILENCE, Recovery
 from flows.settings import Settings
 from flows.summary import Summary
 from tests.artifacts import (
@@ -36,6 +36,7 @@ from tests.artifacts import (
 )
 from tests.ingestion import assert_runs_agree
 from tests.sidecar import THREAD, event, item, said, talk
+from tests.writers import Writer
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -125,6 +126,66 @@ def test_a_killed_run_gets_its_open_calls_closed(archive: Archive, database: str
     assert report is not None
     assert report.why[:2] == ["1 call never answered", "it ends in the middle of a turn"]
     assert not report.complete
+
+
+CALL = [
+    event("thread.started", thread_id=THREAD),
+    event("turn.started"),
+    item("started", 1, "command_execution", command="make", aggregated_output="", status="in_progress"),
+]
+ANSWER = item("completed", 1, "command_execution", command="make", aggregated_output="ok", status="completed")
+CLOSED = "(no result: run ended)"
+
+
+def test_a_run_that_goes_on_keeps_its_calls_open_until_they_are_answered(
+    archive: Archive, database: str, stored: Stored
+) -> None:
+    with Writer(database) as writer:
+        writer.say("started", kind="status")
+    archive.add("run-1", CALL)
+    report = recover(database, archive.folder)["run-1"].report
+    assert report is not None
+    assert "1 call not answered yet" in report.why
+    assert recover(database, archive.folder) == {}
+    archive.add("run-1", [*CALL, ANSWER])
+    recover(database, archive.folder)
+    with Writer(database) as writer:
+        writer.say("succeeded", kind="status")
+    recover(database, archive.folder)
+    assert CLOSED not in stored.contents("run-1")
+    assert stored.contents("run-1").count("ok") == 1
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_calls_are_closed_once_their_run_has_ended_though_their_artifact_is_the_same(
+    archive: Archive, database: str, stored: Stored, *, is_told: bool
+) -> None:
+    with Writer(database) as writer:
+        writer.say("started", kind="status")
+        archive.add("run-1", CALL)
+        recover(database, archive.folder)
+        assert CLOSED not in stored.contents("run-1")
+        # That it had ended before it began says nothing of it.
+        archive.complete(completion("run-1", phase="Succeeded"))
+        recover(database, archive.folder)
+        assert CLOSED not in stored.contents("run-1")
+        if is_told:
+            archive.complete(completion("run-1", phase="Failed", finished=datetime.now(UTC).isoformat()))
+        else:
+            writer.say("failed", kind="status")
+    recover(database, archive.folder)
+    assert stored.contents("run-1").count(CLOSED) == 1
+    assert stored.report("run-1")["interrupted"] == 1
+
+
+def test_of_a_file_that_may_still_be_written_no_call_is_closed(archive: Archive, database: str, stored: Stored) -> None:
+    path = archive.folder / archive.add("run-1", CALL, end="")
+    recover(database, archive.folder)
+    assert CLOSED not in stored.contents("run-1")
+    long_ago = (datetime.now(UTC) - 2 * SILENCE).timestamp()
+    os.utime(path, (long_ago, long_ago))
+    recover(database, archive.folder)
+    assert stored.contents("run-1").count(CLOSED) == 1
 
 
 def test_a_run_that_ended_well_is_complete(archive: Archive, database: str, stored: Stored) -> None:
