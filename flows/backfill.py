@@ -28,9 +28,10 @@ from flows import logs, sheet
 from flows.bundle import workers
 from flows.catalog import Catalog, Listed
 from flows.courtesy import step_back
-from flows.database import conninfo
+from flows.database import conninfo, seeing_all
 from flows.gauges import BackfillMetrics
 from flows.missing import Again, Comparison, Missing
+from flows.owners import Owners
 from flows.progress import Progress
 from flows.reading import SheetReader
 from flows.recovered import Recovered, Rows
@@ -291,7 +292,8 @@ def flow() -> Dataflow:
             _log(run)
 
         backfill = Backfill(settings, objects, Options(), watch=metrics.show, done=done)
-        backfill.prepare(Catalog(objects, settings.workflow_namespace, _note).everything())
+        owners = Owners.of(seeing_all(settings, "agent-comms-backfill"))
+        backfill.prepare(Catalog(objects, settings.workflow_namespace, _note, owners).everything())
     except (SettingError, ObjectError, psycopg.OperationalError) as error:
         sys.exit(f"agent-comms: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):

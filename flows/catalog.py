@@ -1,8 +1,8 @@
 """What a root holds of finished runs: which runs, and which artifacts of each."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -20,6 +20,8 @@ MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 MAX_PAYLOADS = 5_000_000
 # So many folders of which it isn't sure whose they are are named.
 MAX_ODD = 3
+# No file system has a longer name.
+MAX_FOLDER_BYTES = 255
 
 
 class Absent(Struct, frozen=True):
@@ -37,11 +39,16 @@ class Absent(Struct, frozen=True):
 
 
 class Listed(Struct):
-    """A finished run, and what there is of it."""
+    """A finished run, and what there is of it.
+
+    Attributes:
+        shared: folders of its name or uid that were left alone, since other runs are called so, too.
+    """
 
     run: FinishedRun
     artifacts: list[Artifact] = []
     absent: list[Absent] = []
+    shared: Sequence[str] = ()
 
     @property
     def newest(self) -> float:
@@ -53,21 +60,71 @@ class Listed(Struct):
         return max((each.object.modified for each in self.artifacts), default=told)
 
 
+class Owners(Protocol):
+    """Knows which runs there are beside those that the root tells of: see `flows.owners`."""
+
+    def shared(self, wanted: Iterable[tuple[Key, str]]) -> set[tuple[Key, str]]:
+        """Return which of the runs' folders other runs are called, too, in whatever namespace."""
+
+    def elsewhere(self, namespace: str, folders: Iterable[str]) -> set[str]:
+        """Return which folders runs of other namespaces are called."""
+
+    def read_elsewhere(self, namespace: str, locations: Iterable[str]) -> set[str]:
+        """Return which artifacts, by their locations, were read for runs of other namespaces."""
+
+
+class _Heard(Struct, frozen=True):
+    """What the list of runs tells of whose something is.
+
+    Attributes:
+        called: which runs have a name for theirs, or for their uid.
+        keys: what each run is said to have left.
+    """
+
+    called: dict[str, set[Key]]
+    keys: dict[Key, frozenset[str]]
+
+    @classmethod
+    def of(cls, told: Iterable[FinishedRun]) -> "_Heard":
+        heard = cls({}, {})
+        for run in told:
+            for name in _folders_of(run):
+                heard.called.setdefault(name, set()).add(run.key)
+            heard.keys[run.key] = frozenset(left.key for left in run.left)
+        return heard
+
+    def shares(self, key: Key, name: str) -> bool:
+        """Say whether another run is called so; as in sql/queries/shared_folders.sql."""
+        bare = key[0], name
+        return bool(self.called.get(name, set()) - {key, bare})
+
+
 class Catalog:
     """Tells which finished runs there are under a root.
 
     Args:
         objects: under the root.
         namespace: of runs that nobody tells the namespace of.
-        note: told, in one line, what can't be read of the root itself.
+        note: told, in one line, what can't be read of the root itself, and what is left alone.
+        owners: know the other runs; where there are none, a folder is whose name it has.
+
+    Attributes:
+        has_left_some_alone: whether there are artifacts of which nobody tells whose they are.
     """
 
     def __init__(
-        self, objects: Objects, namespace: str = DEFAULT_NAMESPACE, note: Callable[[str], None] = lambda _: None
+        self,
+        objects: Objects,
+        namespace: str = DEFAULT_NAMESPACE,
+        note: Callable[[str], None] = lambda _: None,
+        owners: Owners | None = None,
     ) -> None:
         self._objects = objects
         self._namespace = namespace
         self._note = note
+        self._owners = owners
+        self._heard: tuple[Object, _Heard] | None = None
+        self.has_left_some_alone = False
 
     def everything(self) -> list[Listed]:
         """Return all runs, the newest first.
@@ -92,13 +149,16 @@ class Catalog:
             LookupError: there are several folders, and nobody says which is the run's; the text is one line.
         """
         listing = self._find(RUNS)
-        told = self._told(listing).get(key) if listing else None
-        if told:
-            return self.of(told)
-        names = [name for name in dict.fromkeys((key[1], known_name)) if name and "/" not in name]
-        for name in names:
-            if found := self._under(name):
-                return Listed(FinishedRun(*key, known_name or name), found)
+        if listing is not None:
+            told = self._told(listing)
+            self._heard = listing, _Heard.of(told.values())
+            if run := told.get(key):
+                return self.of(run)
+        names = [name for name in dict.fromkeys((key[1], known_name)) if name and _is_folder(name)]
+        under = {name: found for name in names if (found := self._under(name))}
+        if under:
+            name = self._own(key, under)
+            return Listed(FinishedRun(*key, known_name or name), under[name])
         folders: dict[str, list[Object]] = {}
         for each in self._list(""):
             folders.setdefault(_folder(each.key), []).append(each)
@@ -107,12 +167,13 @@ class Catalog:
             return None
         own_name = self._objects.root.rpartition("/")[2]
         if len(folders) > 1 and own_name not in names:
-            message = f"none of the {len(folders)} folders under {self._objects.root} is named {' or '.join(names)}"
+            # What can be no folder's name is one to look for all the same.
+            wanted = " or ".join(names or [key[1]])
+            message = f"none of the {len(folders)} folders under {self._objects.root} is named {wanted}"
             raise LookupError(message)
-        name = own_name if len(folders) > 1 or own_name in names else next(iter(folders))
-        return Listed(
-            FinishedRun(*key, known_name or name), self._ours(each for found in folders.values() for each in found)
-        )
+        ours = self._ours(each for found in folders.values() for each in found)
+        name = self._own(key, {own_name if len(folders) > 1 or own_name in names else next(iter(folders)): ours})
+        return Listed(FinishedRun(*key, known_name or name), ours)
 
     def of(self, run: FinishedRun) -> Listed:
         """Return what there is of a run that is known.
@@ -120,30 +181,114 @@ class Catalog:
         Raises:
             ObjectError: the root can't be asked.
         """
-        listed = Listed(run, self._under(run.name) if _is_folder(run.name) else [], [])
-        self._add_left(listed, {each.object.key: each.object for each in listed.artifacts})
+        under = {name: found for name in _folders_of(run) if (found := self._under(name))}
+        shared = self._shared(run.key, under)
+        for name in shared:
+            self._note(f"{'/'.join(run.key)}: {shared_in_words(name)}")
+        own = [each for name, found in under.items() if name not in shared for each in found]
+        listed = Listed(run, own, [], [*shared])
+        self._add_left(listed, {each.object.key: each.object for each in own}, self._refused(run))
         return listed
+
+    def _own(self, key: Key, under: dict[str, list[Artifact]]) -> str:
+        """Return the first of some folders that are no other run's.
+
+        Raises:
+            LookupError: there is none.
+        """
+        shared = self._shared(key, under)
+        for name in under:
+            if name not in shared:
+                return name
+        shown = " or ".join(under)
+        message = f"the name of the folder {shown} is shared with other runs; tell in {RUNS} whose its artifacts are"
+        raise LookupError(message)
+
+    def _shared(self, key: Key, under: dict[str, list[Artifact]]) -> list[str]:
+        """Return which folders other runs are called, too, or hold what was read for a run of another namespace."""
+        if not under or self._owners is None:
+            return []
+        heard = self._hear()
+        known = self._owners.shared((key, name) for name in under)
+        read = self._owners.read_elsewhere(key[0], (each.location for found in under.values() for each in found))
+        return [
+            name
+            for name, found in under.items()
+            if heard.shares(key, name) or (key, name) in known or any(each.location in read for each in found)
+        ]
+
+    def _hear(self) -> _Heard:
+        """Return what the list of runs tells, which is read anew where it has changed."""
+        listing = self._find(RUNS)
+        if listing is None:
+            return _Heard({}, {})
+        if self._heard is None or self._heard[0] != listing:
+            self._heard = listing, _Heard.of(self._told(listing).values())
+        return self._heard[1]
+
+    def _refused(self, run: FinishedRun) -> set[Left]:
+        """Return what was named for a run by such as may not operate everywhere, and is of another namespace.
+
+        That is what lies in a folder, at any depth, that a run of another namespace is called, and what was read for
+        one: whoever may not see a run may not have what it has left read into one of theirs.
+        """
+        confined = [left for left in run.left if left.confined and _can_be_kept(left.key)]
+        if not confined or self._owners is None:
+            return set()
+        heard = self._hear()
+        said = heard.keys.get(run.key, frozenset())
+        keys = {left: self._keys(left) for left in confined if left.key not in said}
+        folders = {folder for each in keys.values() for key in each for folder in _folders_of_key(key)}
+        foreign = self._owners.elsewhere(run.namespace, folders)
+        foreign |= {name for name in folders if any(key[0] != run.namespace for key in heard.called.get(name, ()))}
+        locations = {self._objects.location(key) for each in keys.values() for key in each}
+        read = self._owners.read_elsewhere(run.namespace, locations)
+        return {
+            left
+            for left, each in keys.items()
+            if any(self._objects.location(key) in read or not foreign.isdisjoint(_folders_of_key(key)) for key in each)
+        }
 
     def _of_told(self, told: dict[Key, FinishedRun], found: dict[str, Object]) -> Iterator[Listed]:
         folders: dict[str, list[Object]] = {}
         for each in found.values():
             folders.setdefault(_folder(each.key), []).append(each)
-        names = Counter(run.name for run in told.values())
+        called = _Heard.of(told.values()).called
+        own = {name: next(iter(keys)) for name, keys in called.items() if len(keys) == 1 and name in folders}
+        by_place = {name: (self._namespace, name) for name in folders if name not in called}
+        wanted = [(key, name) for owners in (own, by_place) for name, key in owners.items()]
+        shared = {name for _, name in self._owners.shared(wanted)} if self._owners else set()
+        # What two runs of one name have in their folder belongs to whoever names it.
+        shared.update(name for name, keys in called.items() if len(keys) > 1 and name in folders)
         taken: set[str] = set()
         for run in told.values():
-            # What two runs of one name have in their folder belongs to whoever names it.
-            own = folders.get(run.name, []) if names[run.name] == 1 else []
-            listed = Listed(run, self._ours(own), [])
+            names = [name for name in _folders_of(run) if name in folders]
+            ours = self._ours(each for name in names if name not in shared for each in folders[name])
+            listed = Listed(run, ours, [], [name for name in names if name in shared])
             self._add_left(listed, found)
             taken.update(each.object.key for each in listed.artifacts)
             yield listed
-        by_place: dict[str, list[Artifact]] = {}
-        for name, objects in folders.items():
-            rest = self._ours(each for each in objects if each.key not in taken)
-            if rest and not names[name]:
-                by_place[name] = rest
-                yield Listed(FinishedRun(self._namespace, name, name), rest, [])
-        self._note_odd(by_place)
+        rest = {
+            name: artifacts
+            for name, objects in folders.items()
+            if (artifacts := self._ours(each for each in objects if each.key not in taken))
+        }
+        for name, artifacts in rest.items():
+            if name in by_place and name not in shared:
+                yield Listed(FinishedRun(self._namespace, name, name), artifacts, [])
+        self._note_odd({name: artifacts for name, artifacts in rest.items() if name not in shared})
+        self._note_shared({name: artifacts for name, artifacts in rest.items() if name in shared})
+
+    def _note_shared(self, left_alone: dict[str, list[Artifact]]) -> None:
+        """Say which artifacts are left alone, since nobody has told whose they are."""
+        self.has_left_some_alone = bool(left_alone)
+        for name, artifacts in [*left_alone.items()][:MAX_ODD]:
+            self._note(
+                f"the name of the folder {name} is shared with other runs: what no line of {RUNS} names of it is left"
+                f" alone, artifacts: {len(artifacts):,}"
+            )
+        if len(left_alone) > MAX_ODD:
+            self._note(f"and those in {len(left_alone) - MAX_ODD:,} more folders")
 
     def _note_odd(self, by_place: dict[str, list[Artifact]]) -> None:
         """Say which folders are taken for a workflow's by their place alone, and look as if they held workflows."""
@@ -160,13 +305,17 @@ class Catalog:
         if len(odd) > MAX_ODD:
             self._note(f"and {len(odd) - MAX_ODD:,} more folders like these")
 
-    def _add_left(self, listed: Listed, found: dict[str, Object]) -> None:
-        """Add what a run is said to have left and isn't in its folder."""
+    def _add_left(self, listed: Listed, found: dict[str, Object], refused: Collection[Left] = ()) -> None:
+        """Add what a run is said to have left and isn't in its folder, save what is refused and nobody else named."""
         have = {each.object.key for each in listed.artifacts}
-        for left in listed.run.left:
+        for left in sorted(listed.run.left, key=refused.__contains__):
             if not (kind_of(left.name) or kind_of(left.key)):
                 continue
             try:
+                if left in refused:
+                    if have.isdisjoint(self._keys(left)):
+                        _refuse(left)
+                    continue
                 known = self._resolve(left, found)
             except ObjectError as error:
                 # What can't be kept as it is can by its escapes.
@@ -188,10 +337,7 @@ class Catalog:
         if left.bucket and self._objects.bucket and left.bucket != self._objects.bucket:
             message = f"{left.key} is in another bucket, {left.bucket}"
             raise ObjectError(Trouble.REFUSED, message)
-        prefix = self._objects.prefix
-        keys = [left.key]
-        if prefix and left.key.startswith(f"{prefix}/"):
-            keys.insert(0, left.key.removeprefix(f"{prefix}/"))
+        keys = self._keys(left)
         for key in keys:
             if key in found:
                 return found[key]
@@ -202,6 +348,13 @@ class Catalog:
             except ObjectError as error:
                 missing = missing or error
         raise missing or ObjectError(Trouble.MISSING, left.key)
+
+    def _keys(self, left: Left) -> list[str]:
+        """Return the keys below the root that may be meant."""
+        prefix = self._objects.prefix
+        if prefix and left.key.startswith(f"{prefix}/"):
+            return [left.key.removeprefix(f"{prefix}/"), left.key]
+        return [left.key]
 
     def _under(self, name: str) -> list[Artifact]:
         return self._ours(self._list(name))
@@ -261,6 +414,16 @@ def _check(key: str) -> None:
         raise ObjectError(Trouble.REFUSED, message)
 
 
+def _refuse(left: Left) -> None:
+    """Refuse what isn't for everybody to name.
+
+    Raises:
+        ObjectError: always.
+    """
+    message = f"{left.key} is another namespace's, and who has named it may not operate in all of them"
+    raise ObjectError(Trouble.REFUSED, message)
+
+
 def _can_be_kept(key: str) -> bool:
     """Say whether a key can be stored, and shown in a line."""
     return key.isprintable() and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES
@@ -280,5 +443,20 @@ def _odd_folder(key: str) -> str | None:
     return folders[1]
 
 
+def _folders_of(run: FinishedRun) -> list[str]:
+    """Return the folders that a run would be known by: its uid's, and its name's."""
+    return [name for name in dict.fromkeys((run.uid, run.name)) if _is_folder(name)]
+
+
+def _folders_of_key(key: str) -> list[str]:
+    """Return the folders on the way to an object; its workflow by its place, where it is in none."""
+    return key.split("/")[:-1] or [_folder(key)]
+
+
 def _is_folder(name: str) -> bool:
-    return "/" not in name and name not in (".", "..", "")
+    return not ({"/", "\\", "\0"} & {*name} or name in (".", "..", "")) and len(name.encode()) <= MAX_FOLDER_BYTES
+
+
+def shared_in_words(folder: str) -> str:
+    """Say why a run's folder was left alone."""
+    return f"the name of the folder {folder} is shared with other runs: only what was named for this one was read"

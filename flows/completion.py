@@ -44,6 +44,10 @@ _ZERO_TIME = "0001-01-01T00:00:00Z"
 # Of one run, in all that is told of it; and the bytes of JSON that this is.
 MOST_ARTIFACTS = 10_000
 MOST_BYTES = 16 * 1024 * 1024
+# What marks, in a payload that is kept, an artifact that only such have named as may not operate in all namespaces; and
+# a payload that a sweep has queued, which is nobody's word.
+CONFINED = "confined"
+SWEPT = "swept"
 # What says nothing.
 _NOTHING: tuple[Any, ...] = (None, "", {}, [])
 
@@ -194,7 +198,7 @@ def told_again(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]
     Raises:
         CompletionError: with what was told before it is too much.
     """
-    earlier = {} if earlier.get("swept") is True else _said(earlier)
+    earlier = {} if earlier.get(SWEPT) is True else _said(earlier)
     known = earlier.get("artifacts")
     artifacts = _all_artifacts(known, later.get("artifacts"))
     if len(artifacts) > max(MOST_ARTIFACTS, len(known) if isinstance(known, list) else 0):
@@ -209,12 +213,20 @@ def told_again(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]
 
 
 def _all_artifacts(*lists: Any) -> list[dict[str, Any]]:
-    """Return all artifacts that lists name; of one key in one bucket what was said last."""
+    """Return all artifacts that lists name; of one key in one bucket what was said last.
+
+    What somebody has named who may operate in all namespaces is not confined, whoever else names it.
+    """
     told: dict[tuple[str, str], dict[str, Any]] = {}
     for each in (each for some in lists if isinstance(some, list) for each in some):
         if artifact := _said(each):
             key = artifact.get("key") or json.dumps(artifact, sort_keys=True)
-            told.setdefault((str(key), str(artifact.get("bucket") or "")), {}).update(artifact)
+            place = str(key), str(artifact.get("bucket") or "")
+            known = told.setdefault(place, {CONFINED: True})
+            is_confined = CONFINED in known and CONFINED in artifact
+            known.update(artifact)
+            if not is_confined:
+                known.pop(CONFINED, None)
     return [*told.values()]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from flows.completion import Completion, CompletionError, in_one_place, read_completion
+from flows.completion import CONFINED, Completion, CompletionError, in_one_place, read_completion
 from flows.message import DEFAULT_NAMESPACE
 from flows.text import storable
 
@@ -22,11 +22,13 @@ class Left(Struct, frozen=True):
         name: what it is called as an artifact.
         key: where it is, below the root or in the bucket; whatever it was said to be.
         bucket: empty where it isn't said.
+        confined: whether only such have said it as may not operate in all namespaces.
     """
 
     name: str
     key: str
     bucket: str = ""
+    confined: bool = False
 
 
 class FinishedRun(Struct, frozen=True):
@@ -145,7 +147,8 @@ def _left(artifacts: Any) -> tuple[Left, ...]:
         key = each.get("key")
         # As it is said: with a letter replaced it would be another one's.
         if isinstance(key, str) and key.strip() and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES:
-            left.append(Left(_text(each.get("name")) or "", key, _text(each.get("bucket")) or ""))
+            confined = each.get(CONFINED) is True
+            left.append(Left(_text(each.get("name")) or "", key, _text(each.get("bucket")) or "", confined))
     return tuple(dict.fromkeys(left))
 
 

@@ -26,6 +26,7 @@ from flows.catalog import Catalog, Listed
 from flows.completion import CompletionError
 from flows.database import conninfo
 from flows.finished import FinishedRun, read_finished
+from flows.owners import Owners
 from flows.recovery import Recovery, now
 from flows.report import NO_ARTIFACTS, RunReport
 from flows.settings import Settings
@@ -91,6 +92,7 @@ class Reconciler:
         self._done = done
         self._processes = processes
         self._database = conninfo(settings, "agent-comms-reconcile")
+        self._catalog = Catalog(objects, note=log.warning, owners=Owners.of(self._database))
         self._working: Backfill | None = None
         # Plain: a handler of signals sets it, in the midst of whatever its thread holds locked.
         self._stopping = False
@@ -238,7 +240,7 @@ class Reconciler:
             None if _is_swept(claim.payload).swept else run.completion,
             run.left,
         )
-        return Catalog(self._objects, note=log.warning).of(known)
+        return self._catalog.of(known)
 
     def _recover(self, some: Sequence[tuple[Claim, Listed]], *, is_patient: bool) -> list[Outcome]:
         """Return what became of runs; of each by itself, where they fail together."""

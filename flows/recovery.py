@@ -129,6 +129,7 @@ class Recovery:
         self.number = number
         self.run = listed.run
         self.absent = listed.absent
+        self.shared = listed.shared
         self.known = known
         self._entries = entries
         self.parts = [
@@ -407,7 +408,7 @@ class Recovery:
         treated = self._treated()
         word = self.run.completion
         has_ended = bool((word and word.phase) or self.known.phase or self.known.said_ended_at)
-        self.report = report(treated, self.absent, at, has_ended=has_ended)
+        self.report = report(treated, self.absent, at, has_ended=has_ended, shared=self.shared)
         return self.report, tokens(treated)
 
     def give_up(self, error: Exception) -> None:

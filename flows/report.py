@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from flows.account import Contents
-from flows.catalog import Absent
+from flows.catalog import Absent, shared_in_words
 from flows.sheet import EVENTLESS, FOREIGN, Turn
 
 # Of more turns, and of more artifacts, the last ones are kept with a run.
@@ -90,7 +90,14 @@ class Treated(Struct, frozen=True):
     waiting: bool
 
 
-def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *, has_ended: bool) -> RunReport:
+def report(
+    treated: Sequence[Treated],
+    absent: Sequence[Absent],
+    at: datetime,
+    *,
+    has_ended: bool,
+    shared: Sequence[str] = (),
+) -> RunReport:
     """Return what a run's artifacts came to.
 
     Args:
@@ -98,6 +105,7 @@ def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *
         absent: those that can't be had.
         at: now.
         has_ended: whether somebody has said how the run ended.
+        shared: folders that were left alone, since other runs are called by their names, too.
     """
     made = RunReport(at, artifacts=len(treated))
     skipped: Counter[str] = Counter()
@@ -130,6 +138,7 @@ def report(treated: Sequence[Treated], absent: Sequence[Absent], at: datetime, *
         *wrong,
         *([_count(made.rows - live, "message", "never seen live")] if made.rows > live else []),
         *(f"{location} is an {FOREIGN}" for location in foreign[:MAX_FOREIGN]),
+        *map(shared_in_words, shared),
     ]
     return made
 

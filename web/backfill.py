@@ -133,11 +133,14 @@ def backfill(
 
 def _listed(settings: Settings, objects: Objects, namespace: str, run: Key | None) -> list[Listed]:
     from flows.catalog import Catalog
+    from flows.database import conninfo
+    from flows.owners import Owners
 
-    catalog = Catalog(objects, namespace, say)
+    catalog = Catalog(objects, namespace, say, Owners.of(conninfo(settings, "agent-comms-backfill")))
     if run is None:
         if not (listed := catalog.everything()):
-            message = f"there is no artifact under {objects.root}"
+            whose = " of which it is known whose it is" if catalog.has_left_some_alone else ""
+            message = f"there is no artifact under {objects.root}{whose}"
             raise Failure(message)
         return listed
     found = catalog.one(run, _known_name(settings, run))

@@ -11,7 +11,17 @@ from psycopg import Connection
 
 import sql
 from flows import backlog
-from flows.completion import Completion, CompletionError, check_fields, complete, in_one_place, read_completion, told_in
+from flows.completion import (
+    CONFINED,
+    SWEPT,
+    Completion,
+    CompletionError,
+    check_fields,
+    complete,
+    in_one_place,
+    read_completion,
+    told_in,
+)
 from flows.redact import Redactor
 from flows.text import TooDeepError, storable_json
 from web.door import check_namespace
@@ -85,7 +95,8 @@ class Completions:
         check_namespace(current(), completion.workflow_namespace, field)
         self._check_name(run, completion)
         # What a workflow was started with may hold credentials; who reconciles needs none of them.
-        kept = self._redactor.value(in_one_place(payload), set(), turn.breathe)
+        redacted = self._redactor.value(in_one_place(payload), set(), turn.breathe)
+        kept = _signed(redacted, confined=not current().is_everything)
         try:
             return self._pool.ask(lambda connection: _queue(connection, completion, kept))
         except CompletionError as error:
@@ -143,7 +154,8 @@ def _open(body: bytes, breathe: Breathe) -> dict[str, Any]:
         payload = _opened(_storable(body, breathe), breathe)
         if isinstance(payload, dict) and isinstance(payload.get("data_base64"), str):
             payload = {"data": _storable(base64.b64decode(payload["data_base64"], validate=True), breathe)}
-        if isinstance(payload, dict) and isinstance(payload.get("data"), dict):
+        # Whoever reads it again opens it as far; an artifact that is still in an envelope would not be signed.
+        while isinstance(payload, dict) and payload.get("data") and isinstance(payload["data"], dict):
             payload = _opened(payload["data"], breathe)
     except TooDeepError as error:
         message = f"body: {error}."
@@ -155,6 +167,18 @@ def _open(body: bytes, breathe: Breathe) -> dict[str, Any]:
         message = "body: it takes a JSON object."
         raise Problem(message, "body")
     return payload
+
+
+def _signed(payload: dict[str, Any], *, confined: bool) -> dict[str, Any]:
+    """Return a payload in which our own marks are ours, whoever has sent it."""
+    mark = {CONFINED: True} if confined else {}
+    rest = _without(SWEPT, payload)
+    artifacts = [{**_without(CONFINED, each), **mark} for each in payload.get("artifacts") or ()]
+    return {**rest, "artifacts": artifacts} if artifacts else rest
+
+
+def _without(mark: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in fields.items() if name != mark}
 
 
 def _opened(value: Any, breathe: Breathe) -> Any:

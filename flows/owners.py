@@ -1,0 +1,67 @@
+"""Whose a folder is, by what the database knows: which other runs are called by its name."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+import sql
+from flows.finished import Key
+
+
+class Owners:
+    """Knows the runs that were heard of, and what was read for them.
+
+    Args:
+        connect: opens a connection that sees the rows of all namespaces; each question is asked over one of its own.
+    """
+
+    def __init__(self, connect: Callable[[], Connection[Any]]) -> None:
+        self._connect = connect
+
+    @classmethod
+    def of(cls, database: str) -> "Owners":
+        """Return those of a database, by its connection string."""
+        return cls(lambda: psycopg.connect(database, autocommit=True))
+
+    def shared(self, wanted: Iterable[tuple[Key, str]]) -> set[tuple[Key, str]]:
+        """Return which of the runs' folders other runs are called, too, in whatever namespace.
+
+        Raises:
+            psycopg.Error: the database doesn't tell.
+        """
+        asked = list(wanted)
+        columns = {
+            "namespaces": [key[0] for key, _ in asked],
+            "uids": [key[1] for key, _ in asked],
+            "folders": [folder for _, folder in asked],
+        }
+        return {((namespace, uid), folder) for namespace, uid, folder in self._ask("shared_folders", columns)}
+
+    def elsewhere(self, namespace: str, folders: Iterable[str]) -> set[str]:
+        """Return which folders runs of other namespaces are called.
+
+        Raises:
+            psycopg.Error: the database doesn't tell.
+        """
+        return self._of_others("folders_elsewhere", namespace, "folders", folders)
+
+    def read_elsewhere(self, namespace: str, locations: Iterable[str]) -> set[str]:
+        """Return which artifacts, by their locations, were read for runs of other namespaces.
+
+        Raises:
+            psycopg.Error: the database doesn't tell.
+        """
+        return self._of_others("artifacts_elsewhere", namespace, "locations", locations)
+
+    def _of_others(self, query: str, namespace: str, what: str, names: Iterable[str]) -> set[str]:
+        asked = list(names)
+        columns = {"namespaces": [namespace] * len(asked), what: asked}
+        return {name for _, name in self._ask(query, columns)}
+
+    def _ask(self, query: str, columns: dict[str, list[str]]) -> list[tuple[Any, ...]]:
+        if not any(columns.values()):
+            return []
+        with self._connect() as connection:
+            return connection.execute(sql.query(query), columns).fetchall()
