@@ -28,10 +28,9 @@ from flows import logs, sheet
 from flows.bundle import workers
 from flows.catalog import Catalog, Listed
 from flows.courtesy import step_back
-from flows.database import conninfo, seeing_all
+from flows.database import conninfo
 from flows.gauges import BackfillMetrics
 from flows.missing import Again, Comparison, Missing
-from flows.owners import Owners
 from flows.progress import Progress
 from flows.reading import SheetReader
 from flows.recovered import Recovered, Rows
@@ -292,8 +291,7 @@ def flow() -> Dataflow:
             _log(run)
 
         backfill = Backfill(settings, objects, Options(), watch=metrics.show, done=done)
-        owners = Owners.of(seeing_all(settings, "agent-comms-backfill"))
-        backfill.prepare(Catalog(objects, settings.workflow_namespace, _note, owners).everything())
+        backfill.prepare(Catalog(objects, settings.workflow_namespace, _note).everything())
     except (SettingError, ObjectError, psycopg.OperationalError) as error:
         sys.exit(f"agent-comms: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):

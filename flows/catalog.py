@@ -63,9 +63,6 @@ class Listed(Struct):
 class Owners(Protocol):
     """Knows which runs there are beside those that the root tells of: see `flows.owners`."""
 
-    def shared(self, wanted: Iterable[tuple[Key, str]]) -> set[tuple[Key, str]]:
-        """Return which of the runs' folders other runs are called, too, in whatever namespace."""
-
     def elsewhere(self, namespace: str, folders: Iterable[str]) -> set[str]:
         """Return which folders runs of other namespaces are called."""
 
@@ -94,7 +91,7 @@ class _Heard(Struct, frozen=True):
         return heard
 
     def shares(self, key: Key, name: str) -> bool:
-        """Say whether another run is called so; as in sql/queries/shared_folders.sql."""
+        """Say whether another run is called so, save one that is known by its name alone: that may be the same."""
         bare = key[0], name
         return bool(self.called.get(name, set()) - {key, bare})
 
@@ -106,7 +103,7 @@ class Catalog:
         objects: under the root.
         namespace: of runs that nobody tells the namespace of.
         note: told, in one line, what can't be read of the root itself, and what is left alone.
-        owners: know the other runs; where there are none, a folder is whose name it has.
+        owners: know the runs of other namespaces; who has none may read whatever there is for any of them.
 
     Attributes:
         has_left_some_alone: whether there are artifacts of which nobody tells whose they are.
@@ -205,16 +202,22 @@ class Catalog:
         raise LookupError(message)
 
     def _shared(self, key: Key, under: dict[str, list[Artifact]]) -> list[str]:
-        """Return which folders other runs are called, too, or hold what was read for a run of another namespace."""
-        if not under or self._owners is None:
+        """Return which folders other runs are called, too, or hold what was read for a run of another namespace.
+
+        That is any other run that the root tells of, and such of other namespaces as are known otherwise.
+        """
+        if not under:
             return []
         heard = self._hear()
-        known = self._owners.shared((key, name) for name in under)
-        read = self._owners.read_elsewhere(key[0], (each.location for found in under.values() for each in found))
+        foreign: set[str] = set()
+        read: set[str] = set()
+        if self._owners is not None:
+            foreign = self._owners.elsewhere(key[0], under)
+            read = self._owners.read_elsewhere(key[0], (each.location for found in under.values() for each in found))
         return [
             name
             for name, found in under.items()
-            if heard.shares(key, name) or (key, name) in known or any(each.location in read for each in found)
+            if heard.shares(key, name) or name in foreign or any(each.location in read for each in found)
         ]
 
     def _hear(self) -> _Heard:
@@ -254,12 +257,8 @@ class Catalog:
         for each in found.values():
             folders.setdefault(_folder(each.key), []).append(each)
         called = _Heard.of(told.values()).called
-        own = {name: next(iter(keys)) for name, keys in called.items() if len(keys) == 1 and name in folders}
-        by_place = {name: (self._namespace, name) for name in folders if name not in called}
-        wanted = [(key, name) for owners in (own, by_place) for name, key in owners.items()]
-        shared = {name for _, name in self._owners.shared(wanted)} if self._owners else set()
         # What two runs of one name have in their folder belongs to whoever names it.
-        shared.update(name for name, keys in called.items() if len(keys) > 1 and name in folders)
+        shared = {name for name, keys in called.items() if len(keys) > 1}
         taken: set[str] = set()
         for run in told.values():
             names = [name for name in _folders_of(run) if name in folders]
@@ -274,7 +273,7 @@ class Catalog:
             if (artifacts := self._ours(each for each in objects if each.key not in taken))
         }
         for name, artifacts in rest.items():
-            if name in by_place and name not in shared:
+            if name not in called:
                 yield Listed(FinishedRun(self._namespace, name, name), artifacts, [])
         self._note_odd({name: artifacts for name, artifacts in rest.items() if name not in shared})
         self._note_shared({name: artifacts for name, artifacts in rest.items() if name in shared})

@@ -1,4 +1,4 @@
-"""Whose a folder is, by what the database knows: which other runs are called by its name."""
+"""Whose a folder is, by what the database knows: which runs of other namespaces are called by its name."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,7 +7,6 @@ import psycopg
 from psycopg import Connection
 
 import sql
-from flows.finished import Key
 
 
 class Owners:
@@ -24,20 +23,6 @@ class Owners:
     def of(cls, database: str) -> "Owners":
         """Return those of a database, by its connection string."""
         return cls(lambda: psycopg.connect(database, autocommit=True))
-
-    def shared(self, wanted: Iterable[tuple[Key, str]]) -> set[tuple[Key, str]]:
-        """Return which of the runs' folders other runs are called, too, in whatever namespace.
-
-        Raises:
-            psycopg.Error: the database doesn't tell.
-        """
-        asked = list(wanted)
-        columns = {
-            "namespaces": [key[0] for key, _ in asked],
-            "uids": [key[1] for key, _ in asked],
-            "folders": [folder for _, folder in asked],
-        }
-        return {((namespace, uid), folder) for namespace, uid, folder in self._ask("shared_folders", columns)}
 
     def elsewhere(self, namespace: str, folders: Iterable[str]) -> set[str]:
         """Return which folders runs of other namespaces are called.

@@ -133,10 +133,8 @@ def backfill(
 
 def _listed(settings: Settings, objects: Objects, namespace: str, run: Key | None) -> list[Listed]:
     from flows.catalog import Catalog
-    from flows.database import conninfo
-    from flows.owners import Owners
 
-    catalog = Catalog(objects, namespace, say, Owners.of(conninfo(settings, "agent-comms-backfill")))
+    catalog = Catalog(objects, namespace, say)
     if run is None:
         if not (listed := catalog.everything()):
             whose = " of which it is known whose it is" if catalog.has_left_some_alone else ""
