@@ -29,8 +29,9 @@ export class Selection {
     }
     this.chosen(item);
     if (item && focus) {
-      item.scrollIntoView({ block: "nearest", behavior: "instant" });
+      // First, since while something in the head has the focus any place in the window will do.
       focusOn(item);
+      item.scrollIntoView({ block: "nearest", behavior: "instant" });
     }
   }
 

@@ -11,7 +11,7 @@ import { Finding } from "./finding.js";
 import { Folds } from "./folds.js";
 import { Follow, isAtEnd } from "./follow.js";
 import { parse } from "./html.js";
-import { kept, putBack } from "./kept.js";
+import { kept, putBack, show } from "./kept.js";
 import { on } from "./keys.js";
 import { Lanes } from "./lanes.js";
 import { Lines, hold } from "./lines.js";
@@ -28,7 +28,6 @@ import { Window } from "./window.js";
 
 // Of more that come together each would be a layer of its own, and they are gone before they are there.
 const MOST_FADED = 3;
-const BADGE_PX = 32;
 
 const root = document.querySelector(".timeline");
 const { stream, cursor, parts: partsUrl, room, sought, ended, errors, since, until, fragments } = root.dataset;
@@ -82,12 +81,22 @@ function changed() {
   document.querySelector(".empty").hidden = timeline.size > 0;
 }
 
-/** Select a message and put it before the reader. */
+/** Select a message and put it, or a part of it, before the reader. */
 function reach(message, part = message) {
+  choose(message, () => part.scrollIntoView({ block: "center", behavior: "instant" }));
+}
+
+/** Select a message that a link names, and put it where it opens. */
+function open(message) {
+  choose(message, () => show(message));
+}
+
+function choose(message, place) {
   follow.stop();
   selection.select(message, { focus: false });
-  part.scrollIntoView({ block: "center", behavior: "instant" });
+  // First, since while something in the head has the focus any place in the window will do.
   focusOn(message);
+  place();
 }
 
 async function goTo(place) {
@@ -191,7 +200,7 @@ async function openHash() {
   if (!seq) return false;
   const message = timeline.find(seq) ?? (await goTo({ at: seq }));
   if (message?.dataset.seq !== seq) announce("That message isn't here: it may be filtered out, or older than what is kept");
-  else reach(message);
+  else open(message);
   return true;
 }
 
@@ -245,15 +254,6 @@ for (const [name, action] of Object.entries(actions)) document.querySelector(`ma
 
 drawer.begin();
 
-const [head, bar] = [".head", ".bar"].map((name) => document.querySelector(name));
-const heights = new ResizeObserver(() => {
-  // Above the bar there may be the badge.
-  const height = getComputedStyle(head).position === "sticky" ? head.offsetHeight : bar.offsetHeight + BADGE_PX;
-  document.documentElement.style.scrollPaddingTop = `${height + 16}px`;
-});
-heights.observe(head);
-heights.observe(bar);
-
 compose?.arrived(timeline.messages());
 looked.draw();
 /** Take note of what is read and where, once the reader is where they belong. */
@@ -264,7 +264,7 @@ function begin() {
 
 const reader = kept();
 if (reader) comeBack(reader).finally(begin);
-else if (sought && timeline.find(sought)) reach(timeline.find(sought));
+else if (sought && timeline.find(sought)) open(timeline.find(sought));
 else if (location.hash.startsWith("#m-")) openHash();
 else if (view.isAtEnd && (opensAtEnd || location.hash)) follow.toEnd();
 else follow.stop();
