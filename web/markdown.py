@@ -149,6 +149,7 @@ def _parser() -> MarkdownIt:
     parser.core.ruler.push("headings", _level_headings)
     parser.core.ruler.push("links", _tame_links)
     parser.core.ruler.push("tasks", _mark_tasks)
+    parser.core.ruler.push("columns", _align_columns)
     return parser
 
 
@@ -159,6 +160,15 @@ def _level_headings(state: StateCore) -> None:
             if token.nesting > 0:
                 token.attrSet("class", f"as-{token.tag}")
             token.tag = "h3"
+
+
+def _align_columns(state: StateCore) -> None:
+    """Say by a class to which side a table's column is aligned: neither this nor the pages let styles through."""
+    for token in state.tokens:
+        if token.type in ("th_open", "td_open"):
+            style = str(token.attrs.pop("style", ""))
+            if style:
+                token.attrSet("class", f"to-{style.removeprefix('text-align:')}")
 
 
 def _tame_links(state: StateCore) -> None:

@@ -34,6 +34,17 @@ def test_only_one_element_of_a_message_carries_its_number() -> None:
     assert sum("data-seq" in tag.attributes for tag in shown(shell("ls", output="a\nb\nc")).tags) == 1
 
 
+def test_a_tables_columns_say_to_which_side_they_are_aligned() -> None:
+    markup = shown(event("| a | b | c | d |\n|---|:--|--:|:-:|\n| 1 | 2 | 3 | 4 |"))
+    for name in ("th", "td"):
+        assert [cell.attributes for cell in markup.all(name)] == [
+            {},
+            {"class": "to-left"},
+            {"class": "to-right"},
+            {"class": "to-center"},
+        ]
+
+
 def test_markdown_is_rendered() -> None:
     markup = shown(event("**Two** things:\n\n1. `one`\n2. [two](https://example.org/a?b=1&c=2)"))
     assert [tag.words for tag in markup.all("li")] == ["one", "two"]
