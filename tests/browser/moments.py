@@ -37,6 +37,8 @@ Moment = Callable[[Scene], None]
 
 
 def offline(scene: Scene) -> None:
+    # A stream that is open stays so, and whatever comes on it says that it lives.
+    reconnecting(scene)
     scene.page.context.set_offline(True)
     _expect_state(scene.page, "offline")
 
