@@ -154,16 +154,13 @@ class Recovery:
     def _closes(self, artifact: Artifact) -> bool:
         """Say whether calls that are open at an artifact's end never get a result.
 
-        What is stored stays: that nobody answered is said once nobody can. The run has ended, by anybody's word, or
-        nothing came live for long and the artifact isn't written any more.
+        What is stored stays: that nobody answered is said once nobody can. The run has ended, by anybody's word, or its
+        artifact was packed, or nothing came live lately. A file that somebody follows may still be written.
         """
-        if self.known.ended_at is not None or self._ends_it:
+        if self.known.ended_at is not None or self._ends_it or artifact.is_packed:
             return True
-        silent_since = now() - SILENCE
         came_live = self.known.messages > sum(entry.inserted for entry in self._entries.values())
-        if came_live and self.known.last_at is not None and self.known.last_at > silent_since:
-            return False
-        return artifact.is_packed or artifact.object.modified < silent_since.timestamp()
+        return not came_live or self.known.last_at is None or self.known.last_at <= now() - SILENCE
 
     @property
     def _ends_it(self) -> bool:

@@ -142,12 +142,12 @@ def test_a_run_that_goes_on_keeps_its_calls_open_until_they_are_answered(
 ) -> None:
     with Writer(database) as writer:
         writer.say("started", kind="status")
-    archive.add("run-1", CALL)
+    archive.add("run-1", CALL, end="")
     report = recover(database, archive.folder)["run-1"].report
     assert report is not None
     assert "1 call not answered yet" in report.why
     assert recover(database, archive.folder) == {}
-    archive.add("run-1", [*CALL, ANSWER])
+    archive.add("run-1", [*CALL, ANSWER], end="")
     recover(database, archive.folder)
     with Writer(database) as writer:
         writer.say("succeeded", kind="status")
@@ -162,7 +162,7 @@ def test_calls_are_closed_once_their_run_has_ended_though_their_artifact_is_the_
 ) -> None:
     with Writer(database) as writer:
         writer.say("started", kind="status")
-        archive.add("run-1", CALL)
+        archive.add("run-1", CALL, end="")
         recover(database, archive.folder)
         assert CLOSED not in stored.contents("run-1")
         # That it had ended before it began says nothing of it.
@@ -178,12 +178,14 @@ def test_calls_are_closed_once_their_run_has_ended_though_their_artifact_is_the_
     assert stored.report("run-1")["interrupted"] == 1
 
 
-def test_of_a_file_that_may_still_be_written_no_call_is_closed(archive: Archive, database: str, stored: Stored) -> None:
-    path = archive.folder / archive.add("run-1", CALL, end="")
-    recover(database, archive.folder)
-    assert CLOSED not in stored.contents("run-1")
-    long_ago = (datetime.now(UTC) - 2 * SILENCE).timestamp()
-    os.utime(path, (long_ago, long_ago))
+@pytest.mark.parametrize(("end", "heard_ago"), [("", None), ("", 2 * SILENCE), (".tgz", timedelta())])
+def test_calls_are_closed_of_what_is_packed_and_of_what_nothing_comes_live_any_more(
+    archive: Archive, database: str, stored: Stored, end: str, heard_ago: timedelta | None
+) -> None:
+    if heard_ago is not None:
+        with Writer(database) as writer:
+            writer.say("started", kind="status", timestamp=datetime.now(UTC) - heard_ago)
+    archive.add("run-1", CALL, end=end)
     recover(database, archive.folder)
     assert stored.contents("run-1").count(CLOSED) == 1
 
