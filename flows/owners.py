@@ -30,7 +30,7 @@ class Owners:
         Raises:
             psycopg.Error: the database doesn't tell.
         """
-        return self._of_others("folders_elsewhere", namespace, "folders", folders)
+        return self._ask("folders_elsewhere", namespace, folders)
 
     def read_elsewhere(self, namespace: str, locations: Iterable[str]) -> set[str]:
         """Return which artifacts, by their locations, were read for runs of other namespaces.
@@ -38,15 +38,11 @@ class Owners:
         Raises:
             psycopg.Error: the database doesn't tell.
         """
-        return self._of_others("artifacts_elsewhere", namespace, "locations", locations)
+        return self._ask("artifacts_elsewhere", namespace, locations)
 
-    def _of_others(self, query: str, namespace: str, what: str, names: Iterable[str]) -> set[str]:
-        asked = list(names)
-        columns = {"namespaces": [namespace] * len(asked), what: asked}
-        return {name for _, name in self._ask(query, columns)}
-
-    def _ask(self, query: str, columns: dict[str, list[str]]) -> list[tuple[Any, ...]]:
-        if not any(columns.values()):
-            return []
+    def _ask(self, query: str, namespace: str, names: Iterable[str]) -> set[str]:
+        arguments = {"namespace": namespace, "names": [*names]}
+        if not arguments["names"]:
+            return set()
         with self._connect() as connection:
-            return connection.execute(sql.query(query), columns).fetchall()
+            return {name for (name,) in connection.execute(sql.query(query), arguments)}

@@ -1,7 +1,7 @@
--- Artifacts that were read for runs of other namespaces; two arrays of one length, the namespaces that ask and the locations.
-SELECT wanted.namespace, wanted.location
-FROM unnest(%(namespaces)s::text[], %(locations)s::text[]) AS wanted (namespace, location)
+-- Which of some artifacts, by their locations, were read for runs of other namespaces than one.
+SELECT wanted.location
+FROM unnest(%(names)s::text[]) AS wanted (location)
 WHERE EXISTS (
     SELECT FROM workflow_comms.artifacts AS read
-    WHERE read.location = wanted.location AND read.workflow_namespace <> wanted.namespace
+    WHERE read.location = wanted.location AND read.workflow_namespace <> %(namespace)s::text
 )

@@ -1,4 +1,4 @@
--- Folders that runs of other namespaces are called; two arrays of one length, the namespaces that ask and the folders.
+-- Which of some folders runs of other namespaces than one are called.
 WITH called (namespace, name) AS NOT MATERIALIZED (
     SELECT workflow_namespace, workflow_name FROM workflow_comms.runs
     UNION ALL
@@ -8,8 +8,8 @@ WITH called (namespace, name) AS NOT MATERIALIZED (
     UNION ALL
     SELECT workflow_namespace, workflow_uid FROM workflow_comms.reconcile_queue
 )
-SELECT wanted.namespace, wanted.folder
-FROM unnest(%(namespaces)s::text[], %(folders)s::text[]) AS wanted (namespace, folder)
+SELECT wanted.folder
+FROM unnest(%(names)s::text[]) AS wanted (folder)
 WHERE EXISTS (
-    SELECT FROM called AS other WHERE other.name = wanted.folder AND other.namespace <> wanted.namespace
+    SELECT FROM called AS other WHERE other.name = wanted.folder AND other.namespace <> %(namespace)s::text
 )
