@@ -21,10 +21,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 # Those that this process may use.
 CORES = len(os.sched_getaffinity(0))
-# What is found and not yet taken, of all processes together.
-MAX_WAITING_BYTES = 32 * 1024 * 1024
-# Those who wait for the same cores and disks go first.
-NICENESS = 5
+# Those who wait for the same cores and disks go first; who uses what is found does, too.
+NICENESS = 15
 # Who uses it has as much to do for a little as for this much, so that it waits for it, though not for long.
 WORTH_BYTES = 512 * 1024
 _WAIT_S = 0.2
@@ -133,16 +131,23 @@ class Crew(Generic[T]):
         bundles: tasks; those of a bundle are given to a process at once.
         processes: how many.
         lost: returns what is handed on in place of a lost task's end.
+        ahead_bytes: asked how much may be found and not yet taken, of all processes together.
     """
 
     def __init__(
-        self, work: Work[T], bundles: Iterable[Sequence[T]], processes: int, lost: Callable[[T], Iterable[bytes]]
+        self,
+        work: Work[T],
+        bundles: Iterable[Sequence[T]],
+        processes: int,
+        lost: Callable[[T], Iterable[bytes]],
+        ahead_bytes: Callable[[], int],
     ) -> None:
         self._work = work
         self._bundles = deque(bundles)
         # Hands that work on one.
         self._busy = 0
         self._lost = lost
+        self._ahead_bytes = ahead_bytes
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -178,7 +183,8 @@ class Crew(Generic[T]):
 
     def _is_worth_it(self) -> bool:
         is_all = not (self._bundles or self._busy)
-        return self._waiting_bytes >= WORTH_BYTES or is_all or self._failure is not None
+        worth = min(WORTH_BYTES, self._ahead_bytes() // 2)
+        return self._waiting_bytes >= worth or is_all or self._failure is not None
 
     def add(self, task: T) -> None:
         """Have one more task worked on, by whoever is free first."""
@@ -258,7 +264,7 @@ class Crew(Generic[T]):
     def _put(self, found: bytes) -> bool:
         """Keep what was found, once there is room; returns whether anybody still wants it."""
         with self._changed:
-            while self._waiting_bytes > MAX_WAITING_BYTES and not self._closing:
+            while self._waiting_bytes > self._ahead_bytes() and not self._closing:
                 self._changed.wait()
             self._waiting.append(found)
             self._waiting_bytes += len(found)
@@ -302,7 +308,8 @@ def _serve(work: Work[T], pipe: Connection) -> None:
     # The process that this one is a fork of ends with the one that works for nobody else.
     die_with_parent(os.getppid(), signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(NICENESS)
+    # Not so much more than whoever began it: that may be this process's parent or its parent's.
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     # What is found holds no cycles, and looking for them among thousands of lines takes time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)

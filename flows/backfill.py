@@ -27,7 +27,7 @@ from connectors.objects import ObjectError, Objects
 from flows import logs, sheet
 from flows.bundle import workers
 from flows.catalog import Catalog, Listed
-from flows.courtesy import step_back
+from flows.courtesy import Courtesy, step_back
 from flows.database import conninfo
 from flows.gauges import BackfillMetrics
 from flows.missing import Again, Comparison, Missing
@@ -113,8 +113,15 @@ class Backfill:
         self.failure: Exception | None = None
         self._stock = Stock(self._database, options.patience)
         self._comparison = Comparison(self._stock, self.runs)
+        self._courtesy = Courtesy()
         self._shelf = Shelf(
-            self._database, self._redactor, self.runs, self._settled, patience=options.patience, dry_run=options.dry_run
+            self._database,
+            self._redactor,
+            self._courtesy,
+            self.runs,
+            self._settled,
+            patience=options.patience,
+            dry_run=options.dry_run,
         )
 
     def stop(self) -> None:
@@ -129,6 +136,7 @@ class Backfill:
         """
         options = self._options
         with psycopg.connect(self._database, autocommit=True) as connection:
+            self._courtesy.look(connection, 0)
             for first in range(0, len(listed), PAGE):
                 page = listed[first : first + PAGE]
                 for run in recoveries(
@@ -190,7 +198,7 @@ class Backfill:
         )
         tasks = [run.task for run in self.runs.values()]
         self._reading = {*self.runs}
-        self._workers = workers(reader, tasks, options.processes)
+        self._workers = workers(reader, tasks, options.processes, lambda: self._courtesy.ahead_bytes)
         return self._workers
 
     def _missing(self, found: list[Found]) -> list[Missing | Over]:

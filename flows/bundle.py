@@ -1,6 +1,6 @@
 """Who reads the runs: this process, or several that are given a bundle of runs at a time."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from connectors.crew import Alone, Crew, Workers, make_ready
 from flows.catalog import Listed
@@ -26,17 +26,20 @@ def prepare(listed: Sequence[Listed], processes: int) -> None:
         make_ready(SheetReader.__module__)
 
 
-def workers(reader: SheetReader, tasks: Sequence[Task], processes: int) -> Workers[Task]:
+def workers(
+    reader: SheetReader, tasks: Sequence[Task], processes: int, ahead_bytes: Callable[[], int]
+) -> Workers[Task]:
     """Begin to read.
 
     Args:
         reader: reads a run.
         tasks: the runs.
         processes: how many may read; 0 for none beside this one.
+        ahead_bytes: asked how much they may read ahead.
     """
     if not _are_worth(processes, [task.size for task in tasks]):
         return Alone(reader, tasks)
-    return Crew(reader, list(_bundles(tasks)), processes, _lost)
+    return Crew(reader, list(_bundles(tasks)), processes, _lost, ahead_bytes)
 
 
 def _are_worth(processes: int, sizes: Iterable[int]) -> bool:

@@ -1,4 +1,4 @@
-"""How much is stored at once, and how long to rest then: what comes live waits behind whoever stores."""
+"""How much is read ahead and stored at once, and how long to rest then: what comes live waits behind all of it."""
 
 import os
 import threading
@@ -13,9 +13,12 @@ import sql
 
 # A transaction holds the lock of all writers. Alone, it is as large as pays; beside others, so that they notice little.
 ALONE_ROWS, ALONE_BYTES = 2_000, 4 * 1024 * 1024
-BESIDE_ROWS, BESIDE_BYTES = 100, 128 * 1024
+BESIDE_ROWS, BESIDE_BYTES = 30, 40 * 1024
+# What is read and not yet stored. Alone, so much that who stores never waits; beside others, about as much as is looked
+# up together: whoever reads as fast as it can, for as long as that is, takes the cores from them.
+ALONE_AHEAD_BYTES, BESIDE_AHEAD_BYTES = 32 * 1024 * 1024, 256 * 1024
 # Beside others, of the time that a batch took.
-REST = 1.5
+REST = 3.0
 MAX_REST_S = 2.0
 # Who has stored something is taken to go on for so long.
 YOUNG = timedelta(seconds=10)
@@ -44,6 +47,11 @@ class Courtesy:
     def bytes(self) -> int:
         """How many bytes of them."""
         return ALONE_BYTES if self.is_alone else BESIDE_BYTES
+
+    @property
+    def ahead_bytes(self) -> int:
+        """How many bytes of what was read may wait to be stored."""
+        return ALONE_AHEAD_BYTES if self.is_alone else BESIDE_AHEAD_BYTES
 
     def look(self, connection: Connection[Any], stored: int) -> None:
         """Find out whether anybody else has stored something since the last look.

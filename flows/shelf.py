@@ -45,6 +45,7 @@ class Shelf:
     Args:
         conninfo: any libpq connection string.
         redactor: for what becomes a dead letter.
+        courtesy: towards whoever else stores messages; it has looked for them.
         runs: by their numbers; they are kept up to date.
         done: called with each run that is settled.
         patience: how long an absent Postgres is waited for.
@@ -55,6 +56,7 @@ class Shelf:
         self,
         conninfo: str,
         redactor: Redactor,
+        courtesy: Courtesy,
         runs: Mapping[int, Recovery],
         done: Callable[[Recovery], None],
         *,
@@ -73,8 +75,7 @@ class Shelf:
         self._waiting_bytes = 0
         self._over: list[Recovery] = []
         self._connection: Connection[Any] | None = None
-        self._courtesy = Courtesy()
-        self._has_looked = False
+        self._courtesy = courtesy
         self._writer = ThreadPoolExecutor(1, "shelf")
         # At once, while this thread has its full priority: who holds the lock of all writers must not wait for a core.
         self._writing: Future[None] | None = self._writer.submit(lambda: None)
@@ -131,8 +132,6 @@ class Shelf:
             self._settle(over)
 
     def _store_batch(self, batch: Sequence[Recovered]) -> None:
-        if not self._has_looked:
-            self._look(0)
         # What was gathered while nobody else wrote is too much beside others.
         most = self._courtesy.rows
         for first in range(0, len(batch), most):
@@ -144,7 +143,6 @@ class Shelf:
 
     def _look(self, stored: int) -> None:
         self._insist(lambda: self._courtesy.look(self._open(), stored))
-        self._has_looked = True
 
     def _store_some(self, batch: Sequence[Recovered]) -> int:
         """Return how many of a batch were stored."""

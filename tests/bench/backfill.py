@@ -141,11 +141,11 @@ def _many(bench: Bench, runs: int) -> Many:
 
 def _beside(bench: Bench) -> Beside:
     seconds = bench.seconds(20)
-    alone = live.latency(bench, LIVE_RATE, seconds)
     folder = bench.folder / "artifacts-beside"
     # More than it can do in that time.
     runs = [live.RUN, *(f"run-{number:05}" for number in range(round(60 * seconds)))]
     leave(folder, runs, 600)
+    alone = live.latency(bench, LIVE_RATE, seconds)
     stored: list[float] = []
 
     @contextmanager

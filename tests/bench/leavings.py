@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -51,6 +52,8 @@ def leave(folder: Path, names: Sequence[str], lines: int, talk: Talk = plain) ->
             path.parent.mkdir(parents=True)
             path.write_bytes(_packed(text))
             told.write(json.dumps(_completion(name, key)) + "\n")
+    # What finished runs have left has long been on the disk, and is not written beside what is measured.
+    os.sync()
     return size
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,8 +18,9 @@ import pytest
 from connectors.embedded import EmbeddedPostgres
 from connectors.objects import Objects
 from flows.backfill import Backfill, Options
+from flows.bundle import workers
 from flows.catalog import Catalog
-from flows.courtesy import BESIDE_ROWS
+from flows.courtesy import ALONE_AHEAD_BYTES, BESIDE_AHEAD_BYTES, BESIDE_ROWS
 from flows.progress import Progress
 from flows.settings import Settings
 from flows.summary import Summary
@@ -272,7 +274,7 @@ def test_events_in_a_wide_encoding_are_read(
 def test_live_messages_wait_little_for_a_backfill(
     many: Archive, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While somebody stores live messages, no transaction of a backfill stores more than a hundred."""
+    """While somebody stores live messages, no transaction of a backfill stores more than a few."""
     # However long this takes, somebody has just stored something.
     monkeypatch.setattr("flows.courtesy.YOUNG", timedelta(hours=1))
     store(database, live(LINES, "other"))
@@ -290,6 +292,25 @@ def test_live_messages_wait_little_for_a_backfill(
         "SELECT count(*) FROM workflow_comms.agent_messages WHERE workflow_uid LIKE 'alone-%%' GROUP BY created_at"
     )
     assert max(size for (size,) in sizes) > BESIDE_ROWS
+
+
+@pytest.mark.parametrize(("others", "most"), [(True, BESIDE_AHEAD_BYTES), (False, ALONE_AHEAD_BYTES)])
+def test_little_is_read_ahead_beside_live_messages(
+    many: Archive, database: str, monkeypatch: pytest.MonkeyPatch, *, others: bool, most: int
+) -> None:
+    """Who reads as fast as it can takes the cores from those who store what comes live."""
+    monkeypatch.setattr("flows.courtesy.YOUNG", timedelta(hours=1))
+    asked: list[int] = []
+
+    def note(*words: Any) -> Any:
+        asked.append(words[3]())
+        return workers(*words)
+
+    monkeypatch.setattr("flows.backfill.workers", note)
+    if others:
+        store(database, live(LINES, "other"))
+    recover(database, many.folder)
+    assert asked == [most]
 
 
 @contextmanager

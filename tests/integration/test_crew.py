@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from connectors.crew import MAX_WAITING_BYTES, WORTH_BYTES, Alone, Crew, Workers
+from connectors.crew import NICENESS, WORTH_BYTES, Alone, Crew, Workers
 from tests.processes import descendants, is_running
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+AHEAD_BYTES = 32 << 20
+
+
+def ahead() -> int:
+    return AHEAD_BYTES
 
 
 def spell(task: str) -> Iterator[bytes]:
@@ -61,7 +66,7 @@ def test_alone_it_is_all_done_here_and_in_order() -> None:
 
 def test_a_crew_finds_all_of_it_and_keeps_the_order_within_a_task() -> None:
     words = ["alpha", "beta", "gamma", "delta"]
-    found = take_all(Crew(spell, [[word] for word in words], 2, lost))
+    found = take_all(Crew(spell, [[word] for word in words], 2, lost, ahead))
     assert sorted({task for task, _, _ in found}) == sorted(words)
     for word in words:
         assert "".join(letter for task, letter, _ in found if task == word) == word
@@ -75,29 +80,55 @@ def test_without_a_folder_for_temporary_files_it_is_done_all_the_same(monkeypatc
         raise FileNotFoundError
 
     monkeypatch.setattr("tempfile.gettempdir", nowhere)
-    assert sorted(task for task, _, _ in take_all(Crew(spell, [["a"], ["b"]], 2, lost))) == ["a", "b"]
+    assert sorted(task for task, _, _ in take_all(Crew(spell, [["a"], ["b"]], 2, lost, ahead))) == ["a", "b"]
 
 
 def test_a_task_that_kills_its_process_is_lost_and_no_other() -> None:
-    found = take_all(Crew(spell_or_die, [["one", "Two", "three"], ["four"]], 1, lost))
+    found = take_all(Crew(spell_or_die, [["one", "Two", "three"], ["four"]], 1, lost, ahead))
     assert {task for task, _, _ in found} == {"one", "Two", "three", "four"}
     assert [letter for task, letter, _ in found if task == "Two"] == ["lost"]
     assert "".join(letter for task, letter, _ in found if task == "three") == "three"
 
 
 def test_what_nobody_takes_is_not_piled_up() -> None:
-    crew = Crew(pour, [[100]], 1, lambda _: [])
-    wait_until(lambda: crew._waiting_bytes > MAX_WAITING_BYTES, "a full heap")
+    crew = Crew(pour, [[100]], 1, lambda _: [], ahead)
+    wait_until(lambda: crew._waiting_bytes > AHEAD_BYTES, "a full heap")
     taken = 0
     while not crew.is_done:
-        assert crew._waiting_bytes <= MAX_WAITING_BYTES + (1 << 20)
+        assert crew._waiting_bytes <= AHEAD_BYTES + (1 << 20)
         taken += len(crew.take(1))
     assert taken == 100
     crew.close()
 
 
+def test_how_much_is_found_ahead_may_change_at_any_time() -> None:
+    most = [1 << 20]
+    crew = Crew(pour, [[60]], 1, lambda _: [], lambda: most[0])
+    wait_until(lambda: crew._waiting_bytes > most[0], "a small heap")
+    taken = 0
+    for _ in range(20):
+        assert crew._waiting_bytes <= 2 << 20
+        taken += len(crew.take(1))
+    most[0] = 8 << 20
+    taken += len(crew.take(1))
+    wait_until(lambda: crew._waiting_bytes > most[0], "a larger one")
+    while not crew.is_done:
+        taken += len(crew.take(1))
+    assert taken == 60
+    crew.close()
+
+
+def weigh(task: str) -> Iterator[bytes]:
+    yield f"{task}:{os.getpriority(os.PRIO_PROCESS, 0)}:0".encode()
+
+
+def test_whoever_uses_what_is_found_comes_before_those_who_find_it() -> None:
+    assert os.getpriority(os.PRIO_PROCESS, 0) < NICENESS
+    assert take_all(Crew(weigh, [["a"]], 1, lost, ahead))[0][1] == str(NICENESS)
+
+
 def test_a_little_is_waited_for_until_it_is_worth_taking() -> None:
-    crew = Crew(drip, [[4 * WORTH_BYTES >> 10]], 1, lambda _: [])
+    crew = Crew(drip, [[4 * WORTH_BYTES >> 10]], 1, lambda _: [], ahead)
     taken = [crew.take(1 << 30)]
     while not crew.is_done:
         taken.append(crew.take(1 << 30))
@@ -108,7 +139,7 @@ def test_a_little_is_waited_for_until_it_is_worth_taking() -> None:
 
 
 def test_it_can_be_closed_at_any_moment() -> None:
-    crew = Crew(pour, [[500], [500], [500]], 2, lambda _: [])
+    crew = Crew(pour, [[500], [500], [500]], 2, lambda _: [], ahead)
     crew.take(1)
     wait_until(lambda: len(crew._processes) == 2, "two processes")
     pids = [process._process.pid for process in crew._processes]
@@ -119,9 +150,9 @@ def test_it_can_be_closed_at_any_moment() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_crew_ends_with_whoever_has_it(number: signal.Signals) -> None:
     program = (
-        "from connectors.crew import Crew; from tests.integration.test_crew import pour; import time\n"
+        "from connectors.crew import Crew; from tests.integration.test_crew import ahead, pour; import time\n"
         "if __name__ == '__main__':\n"
-        "    crew = Crew(pour, [[500], [500]], 2, lambda _: [])\n"
+        "    crew = Crew(pour, [[500], [500]], 2, lambda _: [], ahead)\n"
         "    time.sleep(100)\n"
     )
     owner = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
