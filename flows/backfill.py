@@ -26,10 +26,11 @@ from connectors.crew import CORES, Workers
 from connectors.objects import ObjectError, Objects
 from flows import logs, sheet
 from flows.bundle import workers
-from flows.catalog import Catalog, Listed
+from flows.catalog import Catalog
 from flows.courtesy import Courtesy, step_back
 from flows.database import conninfo
 from flows.gauges import BackfillMetrics
+from flows.listed import Listed
 from flows.missing import Again, Comparison, Missing
 from flows.progress import Progress
 from flows.reading import SheetReader

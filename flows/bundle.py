@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from connectors.crew import Alone, Crew, Workers, make_ready
-from flows.catalog import Listed
+from flows.listed import Listed
 from flows.reading import SheetReader, unread
 from flows.sheet import Task
 

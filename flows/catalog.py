@@ -1,17 +1,16 @@
 """What a root holds of finished runs: which runs, and which artifacts of each."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Protocol
-
-from msgspec import Struct
 
 from connectors.archive import Limits, members
 from connectors.objects import Object, ObjectError, Objects, Trouble
 from connectors.unpack import ArchiveError
-from flows.artifact import Artifact, artifact, attempt_of, kind_of, title_of
+from flows.artifact import Artifact, artifact, attempt_of, kind_of
 from flows.completion import CompletionError
 from flows.finished import MAX_KEY_BYTES, FinishedRun, Key, Left, read_finished
+from flows.folders import Heard, Owners, folders_of, folders_on, is_folder, odd_folder, place_of, shared_in_words
+from flows.listed import Absent, Listed
 from flows.message import DEFAULT_NAMESPACE
 
 RUNS = "runs.jsonl"
@@ -20,80 +19,6 @@ MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 MAX_PAYLOADS = 5_000_000
 # So many folders of which it isn't sure whose they are are named.
 MAX_ODD = 3
-# No file system has a longer name.
-MAX_FOLDER_BYTES = 255
-
-
-class Absent(Struct, frozen=True):
-    """An artifact that a run is said to have left, and that can't be had."""
-
-    location: str
-    attempt: str
-    trouble: Trouble
-    text: str
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether it may be there later."""
-        return self.trouble is not Trouble.REFUSED
-
-
-class Listed(Struct):
-    """A finished run, and what there is of it.
-
-    Attributes:
-        shared: folders of its name or uid that were left alone, since other runs are called so, too.
-    """
-
-    run: FinishedRun
-    artifacts: list[Artifact] = []
-    absent: list[Absent] = []
-    shared: Sequence[str] = ()
-
-    @property
-    def newest(self) -> float:
-        """When it ended, or what it left was last changed; seconds since the Unix epoch."""
-        completion = self.run.completion
-        if completion is not None and completion.finished_at is not None:
-            return completion.finished_at.timestamp()
-        told = completion.received_at.timestamp() if completion is not None else 0.0
-        return max((each.object.modified for each in self.artifacts), default=told)
-
-
-class Owners(Protocol):
-    """Knows which runs there are beside those that the root tells of: see `flows.owners`."""
-
-    def elsewhere(self, namespace: str, folders: Iterable[str]) -> set[str]:
-        """Return which folders runs of other namespaces are called."""
-
-    def read_elsewhere(self, namespace: str, locations: Iterable[str]) -> set[str]:
-        """Return which artifacts, by their locations, were read for runs of other namespaces."""
-
-
-class _Heard(Struct, frozen=True):
-    """What the list of runs tells of whose something is.
-
-    Attributes:
-        called: which runs have a name for theirs, or for their uid.
-        keys: what each run is said to have left.
-    """
-
-    called: dict[str, set[Key]]
-    keys: dict[Key, frozenset[str]]
-
-    @classmethod
-    def of(cls, told: Iterable[FinishedRun]) -> "_Heard":
-        heard = cls({}, {})
-        for run in told:
-            for name in _folders_of(run):
-                heard.called.setdefault(name, set()).add(run.key)
-            heard.keys[run.key] = frozenset(left.key for left in run.left)
-        return heard
-
-    def shares(self, key: Key, name: str) -> bool:
-        """Say whether another run is called so, save one that is known by its name alone: that may be the same."""
-        bare = key[0], name
-        return bool(self.called.get(name, set()) - {key, bare})
 
 
 class Catalog:
@@ -120,7 +45,7 @@ class Catalog:
         self._namespace = namespace
         self._note = note
         self._owners = owners
-        self._heard: tuple[Object, _Heard] | None = None
+        self._heard: tuple[Object, Heard] | None = None
         self.has_left_some_alone = False
 
     def everything(self) -> list[Listed]:
@@ -148,17 +73,17 @@ class Catalog:
         listing = self._find(RUNS)
         if listing is not None:
             told = self._told(listing)
-            self._heard = listing, _Heard.of(told.values())
+            self._heard = listing, Heard.of(told.values())
             if run := told.get(key):
                 return self.of(run)
-        names = [name for name in dict.fromkeys((key[1], known_name)) if name and _is_folder(name)]
+        names = [name for name in dict.fromkeys((key[1], known_name)) if name and is_folder(name)]
         under = {name: found for name in names if (found := self._under(name))}
         if under:
             name = self._own(key, under)
             return Listed(FinishedRun(*key, known_name or name), under[name])
         folders: dict[str, list[Object]] = {}
         for each in self._list(""):
-            folders.setdefault(_folder(each.key), []).append(each)
+            folders.setdefault(place_of(each.key), []).append(each)
         folders = {name: found for name, found in folders.items() if any(kind_of(each.key) for each in found)}
         if not folders:
             return None
@@ -178,7 +103,7 @@ class Catalog:
         Raises:
             ObjectError: the root can't be asked.
         """
-        under = {name: found for name in _folders_of(run) if (found := self._under(name))}
+        under = {name: found for name in folders_of(run) if (found := self._under(name))}
         shared = self._shared(run.key, under)
         for name in shared:
             self._note(f"{'/'.join(run.key)}: {shared_in_words(name)}")
@@ -220,13 +145,13 @@ class Catalog:
             if heard.shares(key, name) or name in foreign or any(each.location in read for each in found)
         ]
 
-    def _hear(self) -> _Heard:
+    def _hear(self) -> Heard:
         """Return what the list of runs tells, which is read anew where it has changed."""
         listing = self._find(RUNS)
         if listing is None:
-            return _Heard({}, {})
+            return Heard({}, {})
         if self._heard is None or self._heard[0] != listing:
-            self._heard = listing, _Heard.of(self._told(listing).values())
+            self._heard = listing, Heard.of(self._told(listing).values())
         return self._heard[1]
 
     def _refused(self, run: FinishedRun) -> set[Left]:
@@ -241,7 +166,7 @@ class Catalog:
         heard = self._hear()
         said = heard.keys.get(run.key, frozenset())
         keys = {left: self._keys(left) for left in confined if left.key not in said}
-        folders = {folder for each in keys.values() for key in each for folder in _folders_of_key(key)}
+        folders = {folder for each in keys.values() for key in each for folder in folders_on(key)}
         foreign = self._owners.elsewhere(run.namespace, folders)
         foreign |= {name for name in folders if any(key[0] != run.namespace for key in heard.called.get(name, ()))}
         locations = {self._objects.location(key) for each in keys.values() for key in each}
@@ -249,19 +174,19 @@ class Catalog:
         return {
             left
             for left, each in keys.items()
-            if any(self._objects.location(key) in read or not foreign.isdisjoint(_folders_of_key(key)) for key in each)
+            if any(self._objects.location(key) in read or not foreign.isdisjoint(folders_on(key)) for key in each)
         }
 
     def _of_told(self, told: dict[Key, FinishedRun], found: dict[str, Object]) -> Iterator[Listed]:
         folders: dict[str, list[Object]] = {}
         for each in found.values():
-            folders.setdefault(_folder(each.key), []).append(each)
-        called = _Heard.of(told.values()).called
+            folders.setdefault(place_of(each.key), []).append(each)
+        called = Heard.of(told.values()).called
         # What two runs of one name have in their folder belongs to whoever names it.
         shared = {name for name, keys in called.items() if len(keys) > 1}
         taken: set[str] = set()
         for run in told.values():
-            names = [name for name in _folders_of(run) if name in folders]
+            names = [name for name in folders_of(run) if name in folders]
             ours = self._ours(each for name in names if name not in shared for each in folders[name])
             listed = Listed(run, ours, [], [name for name in names if name in shared])
             self._add_left(listed, found)
@@ -294,7 +219,7 @@ class Catalog:
         odd = [
             (name, folder)
             for name, found in by_place.items()
-            if (folder := next(filter(None, (_odd_folder(each.object.key) for each in found)), None))
+            if (folder := next(filter(None, (odd_folder(each.object.key) for each in found)), None))
         ]
         for name, folder in odd[:MAX_ODD]:
             self._note(
@@ -426,36 +351,3 @@ def _refuse(left: Left) -> None:
 def _can_be_kept(key: str) -> bool:
     """Say whether a key can be stored, and shown in a line."""
     return key.isprintable() and len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES
-
-
-def _folder(key: str) -> str:
-    """Return the workflow that an object belongs to by its place."""
-    folder, slash, _ = key.partition("/")
-    return folder if slash else title_of(key)
-
-
-def _odd_folder(key: str) -> str | None:
-    """Return the second folder on an object's way where its name is none that Argo gives a workflow's pod."""
-    folders = key.split("/")[:-1]
-    if len(folders) < 2 or folders[1].startswith((folders[0], ".")):
-        return None
-    return folders[1]
-
-
-def _folders_of(run: FinishedRun) -> list[str]:
-    """Return the folders that a run would be known by: its uid's, and its name's."""
-    return [name for name in dict.fromkeys((run.uid, run.name)) if _is_folder(name)]
-
-
-def _folders_of_key(key: str) -> list[str]:
-    """Return the folders on the way to an object; its workflow by its place, where it is in none."""
-    return key.split("/")[:-1] or [_folder(key)]
-
-
-def _is_folder(name: str) -> bool:
-    return not ({"/", "\\", "\0"} & {*name} or name in (".", "..", "")) and len(name.encode()) <= MAX_FOLDER_BYTES
-
-
-def shared_in_words(folder: str) -> str:
-    """Say why a run's folder was left alone."""
-    return f"the name of the folder {folder} is shared with other runs: only what was named for this one was read"

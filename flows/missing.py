@@ -8,9 +8,10 @@ import psycopg
 from msgspec import Struct
 
 from flows import moment
+from flows.attempts import File
 from flows.draft import Draft
 from flows.finished import Key
-from flows.recovery import File, Recovery, Tally
+from flows.recovery import Recovery, Tally
 from flows.sheet import Begun, Found, Over, Read, Sheet, Skimmed
 from flows.stock import Stock
 
@@ -84,8 +85,7 @@ class Comparison:
         found = self._begin(found)
         sheets = [each for each in found if isinstance(each, Sheet)]
         for sheet in sheets:
-            begun = self._runs[sheet.run].file(sheet).begun
-            begun += [time for time in sheet.threads.values() if time is not None]
+            self._runs[sheet.run].attempts.note(sheet)
         compared = self._compare(sheets)
         self._count_stored([each for each in found if isinstance(each, Skimmed)])
         steps: list[Step] = []
@@ -207,7 +207,7 @@ class Comparison:
 
     def _of_sheet(self, sheet: Sheet, compared: "_Compared") -> list[Missing]:
         run = self._runs[sheet.run]
-        file = run.file(sheet)
+        file = run.attempts.file(sheet)
         file.rows += len(sheet.keys)
         if compared.messages is None or not sheet.keys:
             return []
@@ -219,10 +219,10 @@ class Comparison:
             known,
             sheet.told,
             sheet.threads,
-            run.window(sheet.part),
+            run.attempts.window(sheet.part),
             file.place,
             next_known=self._next_known(sheet, known, file),
-            others=run.others(sheet),
+            others=run.attempts.others(sheet),
             to_come=0 if sheet.is_last or not sheet.share else round(file.rows * (1 - sheet.share) / sheet.share),
         )
         first = compared.messages["is_first"].to_list()
@@ -242,5 +242,5 @@ class Comparison:
             return None
         after = max((time for time in known if time is not None), default=file.place.last)
         if after is None:
-            after = run.window(sheet.part).begin or 0
+            after = run.attempts.window(sheet.part).begin or 0
         return self._stock.next_time(run.key, run.parts[sheet.part].artifact.name, after)

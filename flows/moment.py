@@ -31,6 +31,11 @@ NEIGHBOURS = "neighbours"
 ARTIFACT = "artifact"
 
 
+def now_us() -> int:
+    """Return this moment, by this clock."""
+    return round(clock() * SECOND)
+
+
 def latest_us() -> int:
     """Return the latest time that somebody can have spoken at, by this clock."""
     return int(clock() + MAX_AHEAD_S) * SECOND

@@ -22,10 +22,11 @@ from connectors.objects import ObjectError, Objects
 from flows import backlog
 from flows.backfill import Backfill, Options
 from flows.backlog import Claim, State
-from flows.catalog import Catalog, Listed
+from flows.catalog import Catalog
 from flows.completion import CompletionError
 from flows.database import conninfo
 from flows.finished import FinishedRun, read_finished
+from flows.listed import Listed
 from flows.owners import Owners
 from flows.recovery import Recovery, now
 from flows.report import NO_ARTIFACTS, RunReport

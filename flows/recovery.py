@@ -15,16 +15,16 @@ from connectors.blame import in_one_line
 from flows import account
 from flows.account import Contents, Entry
 from flows.artifact import Artifact
-from flows.catalog import Listed
+from flows.attempts import Attempts
 from flows.completion import RANK
 from flows.finished import Key
+from flows.listed import Listed
 from flows.message import PERSON
-from flows.moment import EARLIEST_US, SECOND, Place, Window, latest_us
+from flows.moment import EARLIEST_US, latest_us
 from flows.normalize import DEFAULT_RUNTIME
 from flows.report import RunReport, Tokens, Treated, report, tokens
-from flows.sheet import EVENTLESS, Part, Read, Sheet, Task
+from flows.sheet import EVENTLESS, Part, Read, Task
 from flows.subject import format_run
-from flows.turns import Turn, in_turn
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +67,6 @@ class Known(Struct, frozen=True):
     ended_at: datetime | None = None
     begun_at: datetime | None = None
     last_at: datetime | None = None
-
-
-class File(Struct):
-    """How far a file in an artifact has come.
-
-    Attributes:
-        rows: messages so far.
-        begun: when its threads began, by their ids, in microseconds since the Unix epoch.
-    """
-
-    place: Place
-    rows: int = 0
-    begun: list[int] = []
 
 
 class Tally(Struct):
@@ -137,7 +124,7 @@ class Recovery:
             for artifact in listed.artifacts
         ]
         self.tallies = [self._tally(part) for part in self.parts]
-        self.files: dict[tuple[int, int], File] = {}
+        self.attempts = self._attempts(listed)
         self._waiting = frozenset(each.attempt for each in listed.absent if is_patient and each.may_pass)
         self._is_wanted = is_wanted
         self.report: RunReport | None = None
@@ -161,6 +148,21 @@ class Recovery:
             return True
         came_live = self.known.messages > sum(entry.inserted for entry in self._entries.values())
         return not came_live or self.known.last_at is None or self.known.last_at <= now() - SILENCE
+
+    def _attempts(self, listed: Listed) -> Attempts:
+        word, known = self.run.completion, self.known
+        ends = _usable(word.finished_at if word else None, known.phase_finished_at, known.said_ended_at)
+        if not ends and word is not None:
+            ends = [min(_usable(word.received_at, *known.noted_at), default=latest_us())]
+        end = ends[0] if ends else None
+        begins = _usable(word.started_at if word else None, known.phase_started_at, known.said_started_at)
+        return Attempts(
+            listed.artifacts,
+            [left.key for left in self.run.left],
+            begin=max((each for each in begins if end is None or each < end), default=None),
+            end=end,
+            said_ended=None if known.said_ended_at is None else _microseconds(known.said_ended_at),
+        )
 
     @property
     def _ends_it(self) -> bool:
@@ -239,87 +241,12 @@ class Recovery:
 
     def begin(self) -> None:
         """Forget what was found: the run is read from its beginning."""
-        self.files.clear()
+        self.attempts.forget()
         self._lacks = False
         self.tallies = [
             Tally(before=tally.before + tally.inserted, agent=tally.agent) if part.to_do else tally
             for part, tally in zip(self.parts, self.tallies, strict=True)
         ]
-
-    def file(self, sheet: Sheet) -> File:
-        """Return how far a sheet's file has come."""
-        return self.files.setdefault((sheet.part, sheet.file), File(Place(), begun=[]))
-
-    def window(self, part: int) -> Window:
-        """Return between which times an artifact was written: attempts without a thread's time one after the other."""
-        whole = self._whole(part)
-        turns = self._turns(part)
-        at = self._turn(part, turns)
-        if at is None or turns[at].begun is not None:
-            return whole
-        begins = [whole.begin, turns[at].begin, *(turn.last for turn in turns[:at])]
-        ends = [turn.begin for turn in turns[at + 1 :] if turn.begin is not None]
-        begin = max((each for each in begins if each is not None), default=None)
-        return Window(begin, ends[0] if ends else whole.end, whole.written)
-
-    def _turn(self, part: int, turns: Sequence[Turn]) -> int | None:
-        """Return which of the attempts an artifact is of; None where there is but one."""
-        attempt = self.parts[part].artifact.attempt
-        return next((at for at, turn in enumerate(turns) if turn.name == attempt), None)
-
-    def _turns(self, part: int) -> list[Turn]:
-        """Return the attempts at what an artifact is of, in their order; none where there is but one."""
-        alike = [
-            number for number, each in enumerate(self.parts) if each.artifact.name == self.parts[part].artifact.name
-        ]
-        turns = {self.parts[number].artifact.attempt: Turn(self.parts[number].artifact.attempt) for number in alike}
-        if len(turns) < 2:
-            return []
-        whole = self._whole(part)
-        places = {left.key: at for at, left in reversed([*enumerate(self.run.left)])}
-        for number in reversed(alike):
-            found = self.parts[number].artifact.object
-            # What was written while the run went on tells the order; what was copied later doesn't. Where nobody knows
-            # how much time there is, each is placed behind those that were read before.
-            written = min(round(found.modified * SECOND), whole.end) if whole.is_bounded and whole.end else 0
-            told = places.get(found.key, len(places)) if whole.is_bounded else 0
-            turns[self.parts[number].artifact.attempt].rank = written, told, number
-        for (number, _), file in self.files.items():
-            turn = turns.get(self.parts[number].artifact.attempt)
-            if number in alike and turn is not None:
-                begun = [time for time in file.begun if whole.holds(time)]
-                turn.begun = min([*begun, *([] if turn.begun is None else [turn.begun])], default=None)
-                turn.last = max(turn.last or 0, file.place.last or 0) or None
-        return in_turn([*turns.values()], whole)
-
-    def _whole(self, part: int) -> Window:
-        """Return between which times a run was, and when an artifact was written."""
-        word, known = self.run.completion, self.known
-        ends = _usable(word.finished_at if word else None, known.phase_finished_at, known.said_ended_at)
-        if not ends and word is not None:
-            ends = [min(_usable(word.received_at, *known.noted_at), default=latest_us())]
-        end = ends[0] if ends else None
-        begins = _usable(word.started_at if word else None, known.phase_started_at, known.said_started_at)
-        begin = max((each for each in begins if end is None or each < end), default=None)
-        written = round(self.parts[part].artifact.object.modified * SECOND)
-        # Of a file whose own time can't be meant it is known that it has been written.
-        return Window(begin, end, written if EARLIEST_US <= written <= latest_us() else _microseconds(now()))
-
-    def others(self, sheet: Sheet) -> list[int]:
-        """Return when something began, or the run ended, that came after a file: other attempts of the same."""
-        name = self.parts[sheet.part].artifact.name
-        times = [
-            time
-            for (part, number), file in self.files.items()
-            if (part, number) != (sheet.part, sheet.file) and self.parts[part].artifact.name == name
-            for time in file.begun
-        ]
-        turns = self._turns(sheet.part)
-        if (at := self._turn(sheet.part, turns)) is not None:
-            times += [turn.begin for turn in turns[at + 1 :] if turn.begin is not None]
-        if self.known.said_ended_at is not None:
-            times.append(_microseconds(self.known.said_ended_at))
-        return times
 
     def subject(self, part: int, kind: str, default_agent: str) -> str:
         """Return the subject that an artifact's messages of a kind would have been published on."""

@@ -7,7 +7,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from flows.account import Contents
-from flows.catalog import Absent, shared_in_words
+from flows.folders import shared_in_words
+from flows.listed import Absent
 from flows.sheet import EVENTLESS, FOREIGN, Turn
 
 # Of more turns, and of more artifacts, the last ones are kept with a run.

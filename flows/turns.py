@@ -12,17 +12,15 @@ class Turn(Struct):
 
     Attributes:
         name: of the attempt.
-        rank: by which attempts are known to have followed each other.
+        rank: by which attempts are known to have followed each other; the last of it is its artifact's number.
         begun: when it began by its thread's id; None where that tells nothing.
         begin: when it began, as far as anything tells.
-        last: of its messages that have been placed, the last one's time.
     """
 
     name: str
-    rank: tuple[int, ...] = ()
+    rank: tuple[int, ...]
     begun: int | None = None
     begin: int | None = None
-    last: int | None = None
 
 
 def in_turn(turns: Sequence[Turn], window: Window) -> list[Turn]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from connectors.objects import ObjectError, Objects
     from flows.backfill import Backfill, Options
-    from flows.catalog import Listed
     from flows.finished import Key
+    from flows.listed import Listed
     from flows.progress import Progress
     from flows.settings import Settings
 

@@ -11,6 +11,7 @@ import pytest
 
 from connectors.delivery import JetStreamMessage
 from connectors.objects import Objects
+from flows.attempts import Attempts
 from flows.backfill import Backfill, Options
 from flows.catalog import Catalog
 from flows.completion import Completion, complete
@@ -433,22 +434,25 @@ def test_one_bad_artifact_costs_no_other_run(archive: Archive, database: str) ->
     assert {name: run.is_unchanged for name, run in again.items()} == {"gone": False, "cut": True, "foreign": True}
 
 
-@pytest.mark.parametrize("where", ["window", "subject", "conclude", "lines"])
+@pytest.mark.parametrize(
+    ("whose", "where"), [(Attempts, "window"), (Recovery, "subject"), (Recovery, "conclude"), (Recovery, "lines")]
+)
 def test_a_run_that_nobody_thought_of_costs_no_other_one(
-    where: str, archive: Archive, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+    whose: type[Any], where: str, archive: Archive, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
         archive.add(f"run-{number}", talk(2))
-    sound = getattr(Recovery, where)
+    sound = getattr(whose, where)
 
-    def fails(self: Recovery, *arguments: Any) -> Any:
-        if self.run.uid == "run-2":
+    def fails(self: Attempts | Recovery, *arguments: Any) -> Any:
+        attempts = self.attempts if isinstance(self, Recovery) else self
+        if attempts.artifacts[0].object.key.startswith("run-2/"):
             message = "nobody thought of this"
             raise ZeroDivisionError(message)
         return sound(self, *arguments)
 
     with monkeypatch.context() as broken:
-        broken.setattr(Recovery, where, fails)
+        broken.setattr(whose, where, fails)
         done = recover(database, archive.folder)
     failed = done.pop("run-2")
     assert failed.failure == "ZeroDivisionError: nobody thought of this"
