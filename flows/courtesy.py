@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -47,6 +48,15 @@ class Courtesy:
     def bytes(self) -> int:
         """How many bytes of them."""
         return ALONE_BYTES if self.is_alone else BESIDE_BYTES
+
+    def at_once(self, sizes: Iterable[int]) -> int:
+        """Return how many messages are stored at once, of more than none that have such sizes, in bytes."""
+        number = total = 0
+        for size in sizes:
+            number, total = number + 1, total + size
+            if number >= self.rows or total >= self.bytes:
+                break
+        return number
 
     @property
     def ahead_bytes(self) -> int:

@@ -132,11 +132,12 @@ class Shelf:
             self._settle(over)
 
     def _store_batch(self, batch: Sequence[Recovered]) -> None:
-        # What was gathered while nobody else wrote is too much beside others.
-        most = self._courtesy.rows
-        for first in range(0, len(batch), most):
+        while batch:
+            # What was gathered while nobody else wrote is too much beside others.
+            number = self._courtesy.at_once(each.size for each in batch)
+            some, batch = batch[:number], batch[number:]
             began = time.monotonic()
-            stored = self._store_some(batch[first : first + most])
+            stored = self._store_some(some)
             rest = self._courtesy.rest(time.monotonic() - began)
             self._look(stored)
             time.sleep(rest)
