@@ -27,7 +27,7 @@ NICENESS = 10
 
 
 class Courtesy:
-    """Knows whether others store messages, too, and how to behave then."""
+    """Knows whether others store messages as they come, and how to behave then; who backfills is no such other."""
 
     def __init__(self) -> None:
         self._newest: int | None = None
@@ -75,10 +75,15 @@ class Courtesy:
             self._newest, others = row or (0, False)
         else:
             count, newest = connection.execute(sql.query("stored_since"), {"seq": self._newest}).fetchall()[0]
-            others = count > stored
+            others = count > stored and self._is_live(connection, self._newest)
             self._newest = newest or self._newest
         if others:
             self._others_at = time.monotonic()
+
+    @staticmethod
+    def _is_live(connection: Connection[Any], newest: int) -> bool:
+        row = connection.execute(sql.query("live_since"), {"seq": newest}).fetchone()
+        return bool(row and row[0])
 
     def rest(self, took: float) -> float:
         """Return how long to rest after a batch that took so many seconds."""

@@ -12,13 +12,14 @@ from psycopg import Connection
 
 import sql
 from connectors.blame import in_one_line
+from connectors.objects import Trouble
 from flows import account
 from flows.account import Contents, Entry
 from flows.artifact import Artifact
 from flows.attempts import Attempts
 from flows.completion import RANK
 from flows.finished import Key
-from flows.listed import Listed
+from flows.listed import Absent, Listed
 from flows.message import PERSON
 from flows.moment import EARLIEST_US, latest_us
 from flows.normalize import DEFAULT_RUNTIME
@@ -33,6 +34,8 @@ _PREFIX = "workflow"
 SILENCE = timedelta(days=1)
 # A beginning so long after an end is a retry's: see flows/completion.py.
 BEGINS_AGAIN = timedelta(seconds=2)
+# Of an artifact that is not read again.
+_SETTLED = ("read", "damaged", "unneeded")
 # One agent says most of it, in a handful of kinds.
 _subject = lru_cache(maxsize=1_024)(format_run)
 
@@ -115,10 +118,14 @@ class Recovery:
     ) -> None:
         self.number = number
         self.run = listed.run
-        self.absent = listed.absent
-        self.shared = listed.shared
         self.known = known
         self._entries = entries
+        self.absent = [each for each in listed.absent if not self._was_read(each)]
+        # Read earlier, and deleted since: what it came to stays known.
+        self._deleted = [each.location for each in listed.absent if self._was_read(each)]
+        if not listed.artifacts and not listed.absent:
+            self._deleted = [location for location, entry in entries.items() if entry.state in _SETTLED]
+        self.shared = listed.shared
         self.parts = [
             _part(artifact, entries.get(artifact.location), again=again, closes=self._closes(artifact))
             for artifact in listed.artifacts
@@ -137,6 +144,10 @@ class Recovery:
         # Where some of it is stored it is likely to be all there, which its keys tell.
         self._skim = can_skim and known.messages > 0
         self._lacks = False
+
+    def _was_read(self, absent: Absent) -> bool:
+        entry = self._entries.get(absent.location)
+        return absent.trouble is Trouble.MISSING and entry is not None and entry.state == "read"
 
     def _closes(self, artifact: Artifact) -> bool:
         """Say whether calls that are open at an artifact's end never get a result.
@@ -320,7 +331,8 @@ class Recovery:
                 treated.append(Treated(location, self._contents(tally), recovered, tally.read.may_pass))
             elif entry := self._entries.get(location):
                 treated.append(Treated(location, _settled(entry), entry.inserted, waiting=False))
-        return treated
+        earlier = ((location, self._entries[location]) for location in self._deleted)
+        return treated + [Treated(each, _settled(entry), entry.inserted, waiting=False) for each, entry in earlier]
 
     @property
     def is_unchanged(self) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flows.settings import Settings
 
 NAMED = 20
+MAX_NAME = 256
 _AGO = re.compile(r"(\d{1,5})([dhm])")
 
 
@@ -41,14 +42,26 @@ def _since(_context: click.Context, _parameter: click.Parameter, text: str | Non
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
+def _namespace(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    if not _is_name(text):
+        message = f"it takes a namespace such as agents, but got {ascii(text)[:300]}"
+        raise click.BadParameter(message)
+    return text
+
+
+def _is_name(text: str) -> bool:
+    """Say whether a run can be kept under a name; bytes that are no UTF-8 come as halves of surrogate pairs."""
+    return bool(text) and len(text) <= MAX_NAME and text.isprintable()
+
+
 def _key(context: click.Context, _parameter: click.Parameter, text: str | None) -> Key | None:
     if text is None:
         return None
     namespace, slash, uid = text.partition("/")
     if not slash:
         namespace, uid = context.params.get("namespace") or "", namespace
-    if not (namespace and uid) or len(namespace) > 256 or len(uid) > 256:
-        message = f"it takes a namespace and a uid such as agents/0d9a1c0e, but got {text!r}"
+    if not (_is_name(namespace) and _is_name(uid)):
+        message = f"it takes a namespace and a uid such as agents/0d9a1c0e, but got {ascii(text)[:300]}"
         raise click.BadParameter(message)
     return namespace, uid
 
@@ -59,6 +72,7 @@ def _key(context: click.Context, _parameter: click.Parameter, text: str | None) 
     "--namespace",
     metavar="NS",
     is_eager=True,
+    callback=_namespace,
     default="agents",
     show_default=True,
     help="Of runs that nobody tells it of.",

@@ -20,7 +20,7 @@ from connectors.objects import Objects
 from flows.backfill import Backfill, Options
 from flows.bundle import workers
 from flows.catalog import Catalog
-from flows.courtesy import ALONE_AHEAD_BYTES, BESIDE_AHEAD_BYTES, BESIDE_ROWS
+from flows.courtesy import ALONE_AHEAD_BYTES, BESIDE_AHEAD_BYTES, BESIDE_ROWS, Courtesy
 from flows.progress import Progress
 from flows.settings import Settings
 from flows.summary import Summary
@@ -311,6 +311,39 @@ def test_little_is_read_ahead_beside_live_messages(
         store(database, live(LINES, "other"))
     recover(database, many.folder)
     assert asked == [most]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["found", "told"])
+def test_a_run_whose_artifacts_were_deleted_stays_as_whole_as_it_was(
+    archive: Archive, database: str, stored: Stored, *, named: bool
+) -> None:
+    key = archive.add("run-1", LINES)
+    archive.complete(completion("run-1", [key] if named else []))
+    recover(database, archive.folder)
+    before = stored.report("run-1")
+    assert before["complete"]
+    (archive.folder / key).unlink()
+    again = recover(database, archive.folder, every_run=True)["run-1"].report
+    assert again is not None
+    assert (again.complete, again.waiting, again.absent) == (True, False, {})
+    after = stored.report("run-1")
+    assert {name: after[name] for name in ("artifacts", "rows", "recovered", "complete", "live_percent")} == {
+        name: before[name] for name in ("artifacts", "rows", "recovered", "complete", "live_percent")
+    }
+    # Nor is there anything to do about it.
+    assert recover(database, archive.folder) == {}
+
+
+def test_backfills_at_the_same_time_are_nobody_to_wait_for(many: Archive, database: str) -> None:
+    courtesy = Courtesy()
+    with psycopg.connect(database, autocommit=True) as connection:
+        courtesy.look(connection, 0)
+        recover(database, many.folder)
+        courtesy.look(connection, 0)
+        assert courtesy.is_alone
+        store(database, live(LINES, "other"))
+        courtesy.look(connection, 0)
+        assert not courtesy.is_alone
 
 
 @contextmanager
