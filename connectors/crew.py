@@ -224,6 +224,8 @@ class Crew(Generic[T]):
         process = _Process(self._work)
         with self._changed:
             self._processes.add(process)
+            if self._closing:
+                process.kill()
         return process
 
     def _end(self, process: "_Process[T]") -> None:

@@ -206,6 +206,7 @@ def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Op
         if as_json:
             reports.append(_as_object(run))
 
+    _tell_warnings(settings)
     mind_garbage()
     with Gauge() as gauge:
         work = Backfill(settings, objects, options, watch=show, done=done)
@@ -222,6 +223,18 @@ def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Op
         say("asked to end; what is done stays, and the next backfill goes on from there")
         return INTERRUPTED
     return 0 if summary.is_whole else IN_PART
+
+
+def _tell_warnings(settings: Settings) -> None:
+    """Have what goes wrong meanwhile be told on stderr, once a minute where it is the same."""
+    import logging
+
+    from flows.logs import dress
+
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    dress(handler, settings)
+    logging.getLogger("flows").addHandler(handler)
 
 
 def _end_on_signal(work: Backfill) -> list[int]:
@@ -272,7 +285,7 @@ def _print_table(summary: Any, seconds: float, *, dry_run: bool) -> None:
         (summary.absent, "artifacts that can't be had", False),
         (summary.damaged, "artifacts that can't be read to their end", False),
         (summary.eventless, "artifacts of events that hold none", False),
-        (summary.failed, "runs that can't be recovered: the log tells why", False),
+        (summary.failed, "runs that can't be recovered: stderr tells why", False),
         (summary.complete, "runs complete", True),
     ]
     for number, words, always in rows:

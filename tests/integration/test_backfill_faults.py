@@ -108,6 +108,7 @@ def test_postgres_restarted_in_the_midst_is_waited_for(many: Archive, own_postgr
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
         assert "Traceback" not in said
+        assert "; trying again" in said
         assert_whole(stored)
 
 

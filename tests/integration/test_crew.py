@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_it_can_be_closed_at_any_moment() -> None:
     pids = [process._process.pid for process in crew._processes]
     crew.close()
     assert not any(is_running(pid) for pid in pids if pid)
+
+
+def sleep(task: int) -> Iterator[bytes]:
+    time.sleep(task)
+    yield b"woke"
+
+
+def test_closed_while_a_process_starts_it_waits_for_nothing_that_that_one_finds() -> None:
+    began = time.monotonic()
+    crew = Crew(sleep, [[600]], 1, lambda _: [], ahead)
+    crew.close()
+    assert time.monotonic() - began < 300
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
