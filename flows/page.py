@@ -11,7 +11,7 @@ from connectors.archive import Member
 from connectors.lines import Line
 from connectors.objects import ObjectError
 from connectors.unpack import ArchiveError
-from flows.codex import Reader, message_id
+from flows.codex import TOO_LONG, UNREADABLE, Reader, message_id, nothing
 from flows.codex.pem import hide
 from flows.draft import Drafter
 from flows.moment import EARLIEST_US, latest_us
@@ -110,16 +110,16 @@ class Pages:
 
     def _claims(self, reader: Reader, line: Line) -> list[Claim]:
         if line.lost:
-            self._read.skip("too long")
+            self._read.skip(TOO_LONG)
             return []
         try:
             claims = reader.read(line.number, line.data)
         except Exception:  # whatever a line holds, the others are read
-            self._read.skip("unreadable")
+            self._read.skip(UNREADABLE)
             return []
         if not claims:
-            if not line.data.strip():
-                self._read.skip("blank")
+            if why := nothing(line.data):
+                self._read.skip(why)
             elif self.keep_other_lines and reader.state.skipped:
                 return self._other_line(reader, line)
         return claims
@@ -152,7 +152,7 @@ class Pages:
         try:
             draft = self._drafter.draft(claim, usable_time=told is not None)
         except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
-            self._read.skip("unreadable")
+            self._read.skip(UNREADABLE)
             return
         if told is not None:
             sheet.told[len(sheet.keys)] = told

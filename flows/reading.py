@@ -12,9 +12,9 @@ from msgspec import Struct
 from connectors.archive import LIMITS, Limits, members
 from connectors.blame import in_one_line
 from connectors.objects import ObjectError, Objects
-from connectors.unpack import ArchiveError
+from connectors.unpack import ArchiveError, Damage
 from flows.artifact import BUNDLE, EVENTS, Artifact, kind_of, title_of
-from flows.codex import FileKind, Reader, Skimmer
+from flows.codex import BLANK, NEVER_WRITTEN, TOO_LONG, FileKind, Reader, Skimmer
 from flows.draft import Drafter
 from flows.fit import budget
 from flows.identity import Scope
@@ -25,7 +25,7 @@ from flows.sheet import EVENTLESS, FOREIGN, Begun, Found, Over, Read, Sheet, Ski
 from flows.skim import Skim
 
 # Why a line is no event.
-_NO_EVENTS = ("not an event", "not an event, kept", "too long")
+_NO_EVENTS = ("not an event", "not an event, kept", TOO_LONG, NEVER_WRITTEN)
 
 
 class SheetReader(Struct):
@@ -80,8 +80,8 @@ class SheetReader(Struct):
             files = yield from self._sheets(task, place, read, logs=False)
             if artifact.kind == BUNDLE and not read.messages:
                 files += yield from self._sheets(task, place, read, logs=True)
-                if not files:
-                    read.skip(FOREIGN)
+            if not files:
+                read.skip(EVENTLESS if artifact.kind == "codex-events" else FOREIGN)
         except ObjectError as error:
             read.trouble, read.text, read.may_pass = error.trouble.value, str(error), error.helps_to_wait
         except ArchiveError as error:
@@ -119,6 +119,10 @@ class SheetReader(Struct):
                 if said and not events and name.endswith(EVENTS):
                     read.skip(EVENTLESS)
                 number += 1
+        if artifact.is_packed and not file.read_bytes:
+            # Whoever has nothing to pack packs that into some bytes.
+            message = "by its name it is packed, and it has no bytes"
+            raise ArchiveError(Damage.TRUNCATED, message)
         return number
 
 
@@ -132,7 +136,7 @@ def unread(task: Task, text: str) -> Iterator[bytes]:
 
 def _events(read: Read) -> tuple[int, int]:
     """Return how many lines of an artifact say something, and how many of these are events."""
-    said = read.lines - read.skipped.get("blank", 0)
+    said = read.lines - read.skipped.get(BLANK, 0)
     return said, said - sum(read.skipped.get(reason, 0) for reason in _NO_EVENTS)
 
 

@@ -17,6 +17,7 @@ from flows import account
 from flows.account import Contents, Entry
 from flows.artifact import Artifact
 from flows.attempts import Attempts
+from flows.codex import TOO_LONG, UNREADABLE
 from flows.completion import RANK
 from flows.finished import Key
 from flows.listed import Absent, Listed
@@ -217,7 +218,8 @@ class Recovery:
     def is_known_to_lack(self) -> bool:
         """Whether something of its artifacts can't be read or stored, as was found when they were read last."""
         found = [entry.contents for entry in self._unread]
-        return any(each.trouble or each.refused or EVENTLESS in each.skipped for each in found)
+        lacks = {EVENTLESS, TOO_LONG, UNREADABLE}
+        return any(each.trouble or each.refused or lacks & each.skipped.keys() for each in found)
 
     @property
     def is_to_be_completed(self) -> bool:

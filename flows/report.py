@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from flows.account import Contents
+from flows.codex import TOO_LONG, UNREADABLE
 from flows.folders import shared_in_words
 from flows.listed import Absent
 from flows.sheet import EVENTLESS, FOREIGN, Turn
@@ -76,6 +77,11 @@ class RunReport(Struct):
         """Whether there was nothing to read, nor a word of anything that the run has left."""
         return not (self.artifacts or self.absent or self.gone)
 
+    @property
+    def lost(self) -> int:
+        """How many lines say something that is not stored."""
+        return self.skipped.get(TOO_LONG, 0) + self.skipped.get(UNREADABLE, 0)
+
 
 class Treated(Struct, frozen=True):
     """An artifact that was read, now or earlier.
@@ -132,9 +138,10 @@ def report(
     made.waiting = any(each.waiting for each in treated) or any(each.may_pass for each in absent)
     is_open = any(each.contents.is_open for each in treated)
     unanswered = sum(each.contents.unanswered for each in treated)
-    wrong = _wrong(made, len(absent), unanswered, has_ended=has_ended, is_open=is_open)
-    made.complete = not wrong
     foreign = [each.location for each in treated if FOREIGN in each.contents.skipped]
+    is_foreign = 0 < len(foreign) == len(treated)
+    wrong = _wrong(made, len(absent), unanswered, has_ended=has_ended, is_open=is_open, is_foreign=is_foreign)
+    made.complete = not wrong
     made.why = [
         *wrong,
         *([_count(made.rows - live, "message", "never seen live")] if made.rows > live else []),
@@ -144,8 +151,11 @@ def report(
     return made
 
 
-def _wrong(made: RunReport, absent: int, unanswered: int, *, has_ended: bool, is_open: bool) -> list[str]:
+def _wrong(
+    made: RunReport, absent: int, unanswered: int, *, has_ended: bool, is_open: bool, is_foreign: bool
+) -> list[str]:
     """Return why a run is not complete."""
+    too_long, unreadable = (made.skipped.get(reason, 0) for reason in (TOO_LONG, UNREADABLE))
     return [
         words
         for words, holds in (
@@ -154,6 +164,9 @@ def _wrong(made: RunReport, absent: int, unanswered: int, *, has_ended: bool, is
             (_count(absent, "artifact", "missing"), absent),
             (_count(len(made.damaged), "artifact", "not to be read to the end"), made.damaged),
             *((f"{location} holds no event", True) for location in made.eventless[:MAX_FOREIGN]),
+            ("no artifact is an agent's", is_foreign),
+            (_count(too_long, "line", "too long to be read"), too_long),
+            (_count(unreadable, "line", "that can't be read"), unreadable),
             (_count(made.interrupted, "call", "never answered"), made.interrupted),
             (_count(unanswered, "call", "not answered yet"), unanswered),
             ("it ends in the middle of a turn", is_open),

@@ -38,6 +38,7 @@ class Summary(Struct):
         absent: artifacts that can't be had.
         damaged: artifacts that can't be read to their end.
         eventless: artifacts that should hold events, and hold something else.
+        lost: lines that are too long, or can't be read.
         wrong: some of the runs that are not complete.
     """
 
@@ -57,6 +58,7 @@ class Summary(Struct):
     absent: int = 0
     damaged: int = 0
     eventless: int = 0
+    lost: int = 0
     skipped: dict[str, int] = {}
     wrong: list[Wrong] = []
 
@@ -90,6 +92,7 @@ class Summary(Struct):
         self.absent += len(report.absent)
         self.damaged += len(report.damaged)
         self.eventless += len(report.eventless)
+        self.lost += report.lost
         self.refused += report.refused
 
     @property
@@ -100,4 +103,4 @@ class Summary(Struct):
     @property
     def is_whole(self) -> bool:
         """Whether everything that the artifacts hold is stored."""
-        return not (self.failed or self.absent or self.damaged or self.eventless or self.refused)
+        return not (self.failed or self.absent or self.damaged or self.eventless or self.lost or self.refused)

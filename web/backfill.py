@@ -112,8 +112,8 @@ def backfill(
 
     Exit code 0: everything that the artifacts hold is stored. 1: there is no such run, or nothing under ROOT.
     2: a wrong option or setting. 3: Postgres or ROOT can't be reached. 4: some artifacts can't be read, or not to
-    their end, or hold no event, now or when they were read, or a run can't be recovered; everything else is stored.
-    130: asked to end before it was done.
+    their end, or hold no event or a line that is too long, now or when they were read, or a run can't be recovered;
+    everything else is stored. 130: asked to end before it was done.
     """
     from connectors.crew import CORES
     from connectors.objects import ObjectError, Objects
@@ -285,6 +285,7 @@ def _print_table(summary: Any, seconds: float, *, dry_run: bool) -> None:
         (summary.absent, "artifacts that can't be had", False),
         (summary.damaged, "artifacts that can't be read to their end", False),
         (summary.eventless, "artifacts of events that hold none", False),
+        (summary.lost, "lines that are too long, or can't be read", False),
         (summary.failed, "runs that can't be recovered: stderr tells why", False),
         (summary.complete, "runs complete", True),
     ]

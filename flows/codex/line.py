@@ -12,6 +12,11 @@ _DIGEST_BYTES = 16
 ID_CHARS = 2 * _DIGEST_BYTES
 # A file that was lost in a crash may hold NULs where it was never written.
 _NOTHING = b" \t\r\n\0"
+# Why a line is no message: it holds nothing, or nobody gets to know what.
+BLANK = "blank"
+NEVER_WRITTEN = "never written"
+TOO_LONG = "too long"
+UNREADABLE = "unreadable"
 BOM = b"\xef\xbb\xbf"
 
 _decode = msgspec.json.Decoder().decode
@@ -46,6 +51,13 @@ def begun_id(kind: str, thread: str | None) -> blake2b:
 def is_blank(data: bytes) -> bool:
     """Say whether a line holds nothing."""
     return not data.strip(_NOTHING)
+
+
+def nothing(data: bytes) -> str | None:
+    """Return why a line holds nothing; None where it holds something."""
+    if not data.strip():
+        return BLANK
+    return NEVER_WRITTEN if is_blank(data) else None
 
 
 def parse(data: bytes) -> dict[str, Any] | None:

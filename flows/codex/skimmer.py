@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from connectors.lines import Line
-from flows.codex.line import ID_CHARS, begun_id
+from flows.codex.line import ID_CHARS, TOO_LONG, UNREADABLE, begun_id, nothing
 from flows.codex.reader import FileKind, Reader
 from flows.codex.state import Call, State
 from flows.identity import Scope
@@ -170,15 +170,15 @@ class Skimmer:
     def _read(self, line: Line) -> list[str]:
         """Return a line's keys, whatever it is."""
         if line.lost:
-            self._skip("too long")
+            self._skip(TOO_LONG)
             return []
         try:
             claims = self._reader.read(line.number, line.data)
         except Exception:  # whatever a line holds, the others are read
-            self._skip("unreadable")
+            self._skip(UNREADABLE)
             return []
-        if not claims and not line.data.strip():
-            self._skip("blank")
+        if not claims and (why := nothing(line.data)):
+            self._skip(why)
         return self._noted(claims)
 
     def _noted(self, claims: list[Claim]) -> list[str]:

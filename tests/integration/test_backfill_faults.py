@@ -1,11 +1,14 @@
 """Backfills that are killed, whose Postgres or bucket goes away, and artifacts that can't be had."""
 
+import gzip
+import io
 import json
 import os
 import pwd
 import random
 import signal
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,12 +19,15 @@ import psycopg
 import pytest
 
 from connectors.embedded import EmbeddedPostgres
+from connectors.lines import MAX_LINE_BYTES
 from connectors.objects import Objects
 from flows.backfill import Backfill, Options
 from flows.bundle import workers
 from flows.catalog import Catalog
+from flows.codex import Reader
 from flows.courtesy import ALONE_AHEAD_BYTES, BESIDE_AHEAD_BYTES, BESIDE_ROWS, Courtesy
 from flows.progress import Progress
+from flows.recovery import Recovery
 from flows.settings import Settings
 from flows.summary import Summary
 from tests.artifacts import Archive, Stored, completion, live, recover, store, tgz
@@ -44,6 +50,12 @@ def many(archive: Archive) -> Archive:
     for number in range(RUNS):
         archive.add(f"run-{number:03}", LINES)
     return archive
+
+
+def summed(run: Recovery) -> Summary:
+    summary = Summary()
+    summary.add(run)
+    return summary
 
 
 def assert_whole(stored: Stored, runs: int = RUNS) -> None:
@@ -197,8 +209,9 @@ def test_a_file_that_may_not_be_read_is_told_and_tried_again(database: str, stor
         (tgz("implementation-events.jsonl", LINES)[:-300], "truncated"),
         (tgz("implementation-events.jsonl", LINES)[:200] + bytes(64) + tgz("e", LINES)[264:], "corrupt"),
         (b"PK\x03\x04" + bytes(100), "of a foreign format"),
+        (b"", "truncated"),
     ],
-    ids=["truncated", "corrupt", "foreign"],
+    ids=["truncated", "corrupt", "foreign", "no bytes"],
 )
 def test_what_is_damaged_is_told_and_costs_no_other_run(
     spoilt: bytes, why: str, archive: Archive, database: str, stored: Stored
@@ -224,8 +237,9 @@ def test_what_is_damaged_is_told_and_costs_no_other_run(
         b"\xff\xfe\x00\n" * 3,
         json.dumps({"type": "thread.started"}, indent=1).encode(),
         json.dumps([{"type": "thread.started"}]).encode(),
+        bytes(4096),
     ],
-    ids=["an error page", "binary", "no text", "pretty", "an array"],
+    ids=["an error page", "binary", "no text", "pretty", "an array", "never written"],
 )
 def test_what_holds_no_event_is_no_damage_and_is_told(
     data: bytes, end: str, archive: Archive, database: str, stored: Stored
@@ -242,19 +256,103 @@ def test_what_holds_no_event_is_no_damage_and_is_told(
     assert other.complete
     assert stored.contents() == WHOLE
     # It is told each time, and not read again.
-    summary = Summary()
     (again,) = recover(database, archive.folder).values()
     assert again.is_unchanged
-    summary.add(again)
+    summary = summed(again)
     assert (summary.lacking, summary.eventless, summary.is_whole) == (1, 1, False)
 
 
+@pytest.mark.parametrize("end", [".tgz", ".gz", ""])
 @pytest.mark.parametrize("data", [b"", b"\n\n"], ids=["empty", "blank"])
-def test_an_artifact_in_which_nothing_is_said_lacks_nothing(data: bytes, archive: Archive, database: str) -> None:
-    archive.complete(completion("run-1", [archive.add("run-1", data)]))
-    report = recover(database, archive.folder)["run-1"].report
-    assert report is not None
-    assert (report.complete, report.why) == (True, [])
+def test_an_artifact_in_which_nothing_is_said_lacks_nothing(
+    data: bytes, end: str, archive: Archive, database: str
+) -> None:
+    archive.complete(completion("run-1", [archive.add("run-1", data, end=end)]))
+    done = recover(database, archive.folder)["run-1"]
+    assert done.report is not None
+    assert (done.report.complete, done.report.why) == (True, [])
+    assert summed(done).is_whole
+
+
+@pytest.mark.parametrize("name", ["codex-events.tgz", "codex-events.jsonl.gz", "codex-events.tar", "main.tar.gz"])
+def test_what_is_packed_by_its_name_and_has_no_bytes_is_truncated(name: str, archive: Archive, database: str) -> None:
+    archive.complete(completion("run-1", [archive.put(f"run-1/p/{name}", b"")]))
+    done = recover(database, archive.folder)["run-1"]
+    assert done.report is not None
+    (said,) = done.report.damaged.values()
+    assert said == f"truncated: run-1/p/{name}: by its name it is packed, and it has no bytes"
+    assert (done.report.complete, done.report.why) == (False, ["1 artifact not to be read to the end"])
+    assert not summed(done).is_whole
+
+
+def archive_of(*folders: str) -> bytes:
+    """An archive of folders, in which no file is."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for folder in folders:
+            member = tarfile.TarInfo(folder)
+            member.type = tarfile.DIRTYPE
+            made.addfile(member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("skims", [False, True])
+@pytest.mark.parametrize("folders", [[], ["out"]], ids=["nothing", "a folder"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tgz"])
+def test_an_archive_of_events_in_which_no_file_is_holds_no_event(
+    pack: Callable[[bytes], bytes], folders: list[str], archive: Archive, database: str, *, skims: bool
+) -> None:
+    key = archive.put("run-1/p/codex-events.tgz", pack(archive_of(*folders)))
+    archive.complete(completion("run-1", [key]))
+    if skims:
+        recover(database, archive.folder)
+    done = recover(database, archive.folder, again=skims)["run-1"]
+    assert done.report is not None
+    assert done.report.why == [f"file://{archive.folder}/{key} holds no event"]
+    assert (done.report.complete, done.report.damaged, summed(done).is_whole) == (False, {}, False)
+
+
+@pytest.mark.parametrize("data", [archive_of(), tgz("notes.txt", b"hello")], ids=["nothing", "something else"])
+def test_a_run_that_left_only_archives_of_something_else_is_not_complete(
+    data: bytes, archive: Archive, database: str
+) -> None:
+    key = archive.put("run-1/p/main.tgz", data)
+    archive.complete(completion("run-1", [key]))
+    done = recover(database, archive.folder)["run-1"]
+    assert done.report is not None
+    place = f"file://{archive.folder}/{key}"
+    assert done.report.why == ["no artifact is an agent's", f"{place} is an archive without events or an agent's log"]
+    # All that the artifacts hold of agents is stored.
+    assert (done.report.complete, summed(done).is_whole) == (False, True)
+
+
+@pytest.mark.parametrize("skims", [False, True])
+@pytest.mark.parametrize("what", ["too long to be read", "that can't be read"])
+def test_a_line_that_is_lost_is_told_and_costs_no_other(
+    what: str, archive: Archive, database: str, stored: Stored, monkeypatch: pytest.MonkeyPatch, *, skims: bool
+) -> None:
+    whole = Reader.read
+
+    def broken(self: Reader, number: int, data: bytes) -> Any:
+        if data == b"broken":
+            raise RecursionError
+        return whole(self, number, data)
+
+    monkeypatch.setattr(Reader, "read", broken)
+    line = b"broken" if what == "that can't be read" else b"x" * (MAX_LINE_BYTES + 1)
+    archive.complete(completion("run-1", [archive.add("run-1", LINES + b"\n" + line)]))
+    if skims:
+        recover(database, archive.folder)
+    done = recover(database, archive.folder, again=skims)["run-1"]
+    assert done.report is not None
+    assert (done.report.why[0], done.report.complete) == (f"1 line {what}", False)
+    assert stored.contents() == WHOLE
+    assert not summed(done).is_whole
+    # It is told each time, and not read again.
+    (again,) = recover(database, archive.folder).values()
+    assert again.is_unchanged
+    told = summed(again)
+    assert (told.lacking, told.lost, told.is_whole) == (1, 1, False)
 
 
 @pytest.mark.parametrize("skims", [False, True])
