@@ -3,15 +3,18 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
+
+T = TypeVar("T")
 
 # How much is asked of a bucket at once.
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -62,6 +65,10 @@ class ObjectError(Exception):
     def helps_to_wait(self) -> bool:
         """Whether it may be otherwise later."""
         return self.trouble is not Trouble.REFUSED
+
+
+# Told the key of what can't be listed, and why.
+Note = Callable[[str, ObjectError], None]
 
 
 class Objects:
@@ -140,23 +147,32 @@ class Objects:
     def _check_folder(self) -> None:
         with _in_words(self.root):
             is_folder = self._folder.is_dir()
+            if is_folder:
+                _enter(str(self._folder))
         if not is_folder:
             message = f"{self.root} is no folder"
             raise ObjectError(Trouble.MISSING, message)
 
-    def list(self, under: str = "", note: Callable[[ObjectError], None] = lambda _: None) -> Iterator[Object]:
+    def _has_folder(self, key: str) -> bool:
+        with _in_words(key):
+            return (self._folder / key).is_dir()
+
+    def list(self, under: str = "", note: Note = lambda _key, _error: None) -> Iterator[Object]:
         """Yield the objects whose keys begin with a folder's, in the order of their keys.
 
         Args:
             under: a folder below the root; all of it where it is empty.
-            note: told of each folder below that can't be listed, while the others are.
+            note: told of each folder below that can't be listed, and of what is in one and can't be, while the
+                others are.
 
         Raises:
             ObjectError: the root can't be listed. A folder that isn't there has no objects.
         """
-        if self.is_local:
+        if self.is_local and not under:
+            self.look()
+        elif self.is_local:
             self._check_folder()
-            if under and not (self._folder / under).is_dir():
+            if not self._has_folder(under):
                 return
         if under:
             self.check(under)
@@ -176,21 +192,16 @@ class Objects:
             if path != root:
                 yield _object(path[len(root) + 1 :], found[path])
 
-    def _walk(self, folder: str, key: str, note: Callable[[ObjectError], None]) -> Iterator[Object]:
-        try:
-            with _in_words(folder):
-                entries = sorted(os.scandir(folder), key=attrgetter("name")) if os.path.isdir(folder) else []  # noqa: PTH112
-        except ObjectError as error:
-            note(error)
-            return
-        for entry in entries:
+    def _walk(self, folder: str, key: str, note: Note) -> Iterator[Object]:
+        for entry in _ask(partial(_entries, folder), folder, key, note) or []:
             below = f"{key}/{entry.name}" if key else entry.name
-            if entry.is_dir(follow_symlinks=False):
+            known = _ask(partial(entry.stat, follow_symlinks=False), entry.path, below, note)
+            if known is None:
+                continue
+            if stat.S_ISDIR(known.st_mode):
                 yield from self._walk(entry.path, below, note)
-            elif entry.is_file(follow_symlinks=False):
-                # What is deleted meanwhile was never there.
-                with suppress(FileNotFoundError):
-                    yield _of_stat(below, entry.stat(follow_symlinks=False))
+            elif stat.S_ISREG(known.st_mode):
+                yield _of_stat(below, known)
 
     def find(self, key: str) -> Object:
         """Return an object by its key.
@@ -270,6 +281,22 @@ def _is_text(key: str) -> bool:
     return True
 
 
+def _enter(folder: str) -> None:
+    """Find out whether a folder can be entered: whoever may list it may not yet have anything that is in it.
+
+    Raises:
+        OSError: it can't.
+    """
+    # A path would leave out the dot.
+    os.stat(f"{folder}/.")  # noqa: PTH116
+
+
+def _entries(folder: str) -> list["os.DirEntry[str]"]:
+    # One word on the folder, in place of one on each that is in it.
+    _enter(folder)
+    return sorted(os.scandir(folder), key=attrgetter("name"))
+
+
 def _of_stat(key: str, known: Any) -> Object:
     return Object(key, known.st_size, f"{known.st_mtime_ns}-{known.st_size}-{known.st_ino}", known.st_mtime)
 
@@ -279,6 +306,19 @@ def _object(key: str, known: dict[str, Any]) -> Object:
     seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)
     tag = known.get("ETag") or known.get("etag") or f"{seconds}-{known['size']}"
     return Object(key, int(known["size"] or 0), str(tag).strip('"'), seconds)
+
+
+def _ask(question: Callable[[], T], what: str, key: str, note: Note) -> T | None:
+    """Return what there is to know; None where it can't be had, which a note tells."""
+    # With no context around it: this is asked of each object.
+    try:
+        return question()
+    except FileNotFoundError:
+        # What is deleted meanwhile was never there.
+        return None
+    except OSError as error:
+        note(key, _told(what, error))
+        return None
 
 
 @contextmanager
@@ -292,24 +332,23 @@ def _in_words(what: str) -> Iterator[None]:
         yield
     except (ObjectError, GeneratorExit):
         raise
-    except FileNotFoundError as error:
-        message = f"{what} is not there"
-        raise ObjectError(Trouble.MISSING, message) from error
-    except PermissionError as error:
-        message = f"{what} may not be read"
-        raise ObjectError(Trouble.FORBIDDEN, message) from error
-    except IsADirectoryError as error:
-        message = f"{what} is a folder"
-        raise ObjectError(Trouble.REFUSED, message) from error
     except Exception as error:
         if not _is_of_the_way(error):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if "credential" in reason.lower():
-            message = f"{what} may not be read: {reason}"
-            raise ObjectError(Trouble.FORBIDDEN, message) from error
-        message = f"{what} can't be reached: {reason}"
-        raise ObjectError(Trouble.UNREACHABLE, message) from error
+        raise _told(what, error) from error
+
+
+def _told(what: str, error: Exception) -> ObjectError:
+    if isinstance(error, FileNotFoundError):
+        return ObjectError(Trouble.MISSING, f"{what} is not there")
+    if isinstance(error, PermissionError):
+        return ObjectError(Trouble.FORBIDDEN, f"{what} may not be read")
+    if isinstance(error, IsADirectoryError):
+        return ObjectError(Trouble.REFUSED, f"{what} is a folder")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if "credential" in reason.lower():
+        return ObjectError(Trouble.FORBIDDEN, f"{what} may not be read: {reason}")
+    return ObjectError(Trouble.UNREACHABLE, f"{what} can't be reached: {reason}")
 
 
 def _is_of_the_way(error: BaseException) -> bool:

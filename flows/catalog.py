@@ -17,6 +17,10 @@ RUNS = "runs.jsonl"
 # A run-complete payload holds a prompt, and what triggered it.
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 MAX_PAYLOADS = 5_000_000
+# A file system's own folder, which is no run's, and root's alone.
+LOST = "lost+found"
+# What can't be listed, by the folder under the root.
+Hidden = dict[str, list[Absent]]
 # So many folders of which it isn't sure whose they are are named.
 MAX_ODD = 3
 
@@ -54,10 +58,11 @@ class Catalog:
         Raises:
             ObjectError: the root can't be listed.
         """
-        found = {each.key: each for each in self._list("")}
+        hidden: Hidden = {}
+        found = {each.key: each for each in self._list("", hidden)}
         listing = found.pop(RUNS, None)
         told = self._told(listing) if listing else {}
-        return sorted(self._of_told(told, found), key=lambda listed: listed.newest, reverse=True)
+        return sorted(self._of_told(told, found, hidden), key=lambda listed: listed.newest, reverse=True)
 
     def one(self, key: Key, known_name: str | None = None) -> Listed | None:
         """Return the run of a namespace and uid; None where there is nothing of it.
@@ -77,12 +82,13 @@ class Catalog:
             if run := told.get(key):
                 return self.of(run)
         names = [name for name in dict.fromkeys((key[1], known_name)) if name and is_folder(name)]
-        under = {name: found for name in names if (found := self._under(name))}
+        hidden: Hidden = {}
+        under = self._under(names, hidden)
         if under:
             name = self._own(key, under)
-            return Listed(FinishedRun(*key, known_name or name), under[name])
+            return Listed(FinishedRun(*key, known_name or name), under[name], hidden.get(name, []))
         folders: dict[str, list[Object]] = {}
-        for each in self._list(""):
+        for each in self._list("", {}):
             folders.setdefault(place_of(each.key), []).append(each)
         folders = {name: found for name, found in folders.items() if any(kind_of(each.key) for each in found)}
         if not folders:
@@ -103,12 +109,14 @@ class Catalog:
         Raises:
             ObjectError: the root can't be asked.
         """
-        under = {name: found for name in folders_of(run) if (found := self._under(name))}
+        hidden: Hidden = {}
+        under = self._under(folders_of(run), hidden)
         shared = self._shared(run.key, under)
         for name in shared:
             self._note(f"{'/'.join(run.key)}: {shared_in_words(name)}")
         own = [each for name, found in under.items() if name not in shared for each in found]
-        listed = Listed(run, own, [], [*shared])
+        absent = [each for name in under if name not in shared for each in hidden.get(name, ())]
+        listed = Listed(run, own, absent, [*shared])
         self._add_left(listed, {each.object.key: each.object for each in own}, self._refused(run))
         return listed
 
@@ -177,8 +185,8 @@ class Catalog:
             if any(self._objects.location(key) in read or not foreign.isdisjoint(folders_on(key)) for key in each)
         }
 
-    def _of_told(self, told: dict[Key, FinishedRun], found: dict[str, Object]) -> Iterator[Listed]:
-        folders: dict[str, list[Object]] = {}
+    def _of_told(self, told: dict[Key, FinishedRun], found: dict[str, Object], hidden: Hidden) -> Iterator[Listed]:
+        folders: dict[str, list[Object]] = {name: [] for name in hidden}
         for each in found.values():
             folders.setdefault(place_of(each.key), []).append(each)
         called = Heard.of(told.values()).called
@@ -188,7 +196,8 @@ class Catalog:
         for run in told.values():
             names = [name for name in folders_of(run) if name in folders]
             ours = self._ours(each for name in names if name not in shared for each in folders[name])
-            listed = Listed(run, ours, [], [name for name in names if name in shared])
+            absent = [each for name in names if name not in shared for each in hidden.get(name, ())]
+            listed = Listed(run, ours, absent, [name for name in names if name in shared])
             self._add_left(listed, found)
             taken.update(each.object.key for each in listed.artifacts)
             yield listed
@@ -199,7 +208,10 @@ class Catalog:
         }
         for name, artifacts in rest.items():
             if name not in called:
-                yield Listed(FinishedRun(self._namespace, name, name), artifacts, [])
+                yield Listed(FinishedRun(self._namespace, name, name), artifacts, hidden.pop(name, []))
+        for name, absent in hidden.items():
+            if name not in called and name != LOST and _can_be_kept(name):
+                yield Listed(FinishedRun(self._namespace, name, name), [], absent)
         self._note_odd({name: artifacts for name, artifacts in rest.items() if name not in shared})
         self._note_shared({name: artifacts for name, artifacts in rest.items() if name in shared})
 
@@ -242,14 +254,18 @@ class Catalog:
                     continue
                 known = self._resolve(left, found)
             except ObjectError as error:
-                # What can't be kept as it is can by its escapes.
-                place = self._objects.location(left.key if _can_be_kept(left.key) else ascii(left.key)[1:-1])
-                listed.absent.append(Absent(place, attempt_of(left.key, left.name), error.trouble, str(error)))
+                listed.absent.append(self._absent(left.key, attempt_of(left.key, left.name), error))
                 continue
             each = artifact(known, self._objects.location(known.key), left.name)
             if each is not None and known.key not in have:
                 have.add(known.key)
                 listed.artifacts.append(each)
+
+    def _absent(self, key: str, attempt: str, error: ObjectError) -> Absent:
+        # What can't be kept as it is can by its escapes.
+        place = self._objects.location(key if _can_be_kept(key) else _escaped(key))
+        text = str(error)
+        return Absent(place, attempt, error.trouble, text if text.isprintable() else _escaped(text))
 
     def _resolve(self, left: Left, found: dict[str, Object]) -> Object:
         """Return what a run is said to have left, whose key is relative to the root or to the bucket.
@@ -280,15 +296,27 @@ class Catalog:
             return [left.key.removeprefix(f"{prefix}/"), left.key]
         return [left.key]
 
-    def _under(self, name: str) -> list[Artifact]:
-        return self._ours(self._list(name))
+    def _under(self, names: Iterable[str], hidden: Hidden) -> dict[str, list[Artifact]]:
+        """Return what is in folders, of those in which there is something or may be."""
+        under = {name: self._ours(self._list(name, hidden)) for name in names}
+        return {name: found for name, found in under.items() if found or name in hidden}
 
     def _ours(self, found: Iterable[Object]) -> list[Artifact]:
         ours = (artifact(each, self._objects.location(each.key)) for each in found)
         return [each for each in ours if each is not None]
 
-    def _list(self, under: str) -> Iterator[Object]:
-        for each in self._objects.list(under, lambda error: self._note(str(error))):
+    def _list(self, under: str, hidden: Hidden) -> Iterator[Object]:
+        """Yield the objects in a folder; what can't be listed is told, and added to what is hidden."""
+
+        def note(key: str, error: ObjectError) -> None:
+            if key == RUNS:
+                # Without it nobody knows whose anything is.
+                raise error
+            absent = self._absent(key, attempt_of(key), error)
+            self._note(absent.text)
+            hidden.setdefault(key.partition("/")[0], []).append(absent)
+
+        for each in self._objects.list(under, note):
             try:
                 _check(each.key)
             except ObjectError as error:
@@ -346,6 +374,10 @@ def _refuse(left: Left) -> None:
     """
     message = f"{left.key} is another namespace's, and who has named it may not operate in all of them"
     raise ObjectError(Trouble.REFUSED, message)
+
+
+def _escaped(text: str) -> str:
+    return ascii(text)[1:-1]
 
 
 def _can_be_kept(key: str) -> bool:

@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.artifacts",
     "tests.bucket",
     "tests.secured",
+    "tests.rights",
 ]
 
 # What is loaded is no garbage: nobody needs to look while files are collected, which takes each worker a fifth longer.

@@ -4,15 +4,12 @@ import gzip
 import io
 import json
 import os
-import pwd
 import random
 import signal
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -35,6 +32,7 @@ from tests.backfilling import finish, kill_in_the_midst, moments, open_gate, shu
 from tests.bucket import Bucket
 from tests.ingestion import assert_runs_agree
 from tests.proxy import Proxy
+from tests.rights import as_nobody
 from tests.servers import fresh_database
 from tests.sidecar import talk
 from tests.waiting import wait_until
@@ -186,20 +184,46 @@ def test_an_object_that_may_not_be_read_is_told_and_tried_again(
     assert_whole(stored, 3)
 
 
-def test_a_file_that_may_not_be_read_is_told_and_tried_again(database: str, stored: Stored) -> None:
-    # Where whoever is nobody comes to.
-    with TemporaryDirectory(dir="/tmp") as folder:
-        archive = Archive(Path(folder))
-        Path(folder).chmod(0o755)
-        paths = [archive.folder / archive.add(f"run-{number}", LINES) for number in range(3)]
-        paths[1].chmod(0)
-        with _as_nobody():
-            reports = {name: run.report for name, run in recover(database, folder).items() if run.report}
-        (said,) = reports["run-1"].damaged.values()
-        assert said == "forbidden: run-1/run-1/implementation-events.tgz may not be read"
-        assert not reports["run-0"].damaged
-        paths[1].chmod(0o644)
-        assert [*recover(database, folder)] == ["run-1"]
+def test_a_file_that_may_not_be_read_is_told_and_tried_again(common: Path, database: str, stored: Stored) -> None:
+    archive = Archive(common)
+    paths = [archive.folder / archive.add(f"run-{number}", LINES) for number in range(3)]
+    paths[1].chmod(0)
+    with as_nobody():
+        reports = {name: run.report for name, run in recover(database, common).items() if run.report}
+    (said,) = reports["run-1"].damaged.values()
+    assert said == "forbidden: run-1/run-1/implementation-events.tgz may not be read"
+    assert not reports["run-0"].damaged
+    paths[1].chmod(0o644)
+    assert [*recover(database, common)] == ["run-1"]
+    assert_whole(stored, 3)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("shut", ["run-1", "run-1/run-1"])
+@pytest.mark.parametrize("mode", [0, 0o444], ids=oct)
+def test_a_folder_that_may_not_be_read_is_told_and_costs_no_other_run(
+    mode: int, shut: str, common: Path, database: str, stored: Stored, *, is_told: bool
+) -> None:
+    archive = Archive(common)
+    for number in range(3):
+        archive.add(f"run-{number}", LINES)
+        if is_told:
+            archive.complete(completion(f"run-{number}"))
+    (common / shut).chmod(mode)
+    summary = Summary()
+    with as_nobody():
+        done = recover(database, common)
+    for each in done.values():
+        summary.add(each)
+    reports = {name: run.report for name, run in done.items() if run.report}
+    assert reports["run-1"].absent == {f"file://{common}/{shut}": f"forbidden: {common}/{shut} may not be read"}
+    assert "1 artifact missing" in reports["run-1"].why
+    assert reports["run-1"].waiting
+    assert not summary.is_whole
+    assert [name for name, report in reports.items() if report.absent] == ["run-1"]
+    assert stored.count() == 2 * len(WHOLE)
+    (common / shut).chmod(0o755)
+    assert [*recover(database, common)] == ["run-1"]
     assert_whole(stored, 3)
 
 
@@ -443,15 +467,3 @@ def test_backfills_at_the_same_time_are_nobody_to_wait_for(many: Archive, databa
         store(database, live(LINES, "other"))
         courtesy.look(connection, 0)
         assert not courtesy.is_alone
-
-
-@contextmanager
-def _as_nobody() -> Iterator[None]:
-    """Have no rights of root's for a while."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(pwd.getpwnam("nobody").pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(before)

@@ -1,16 +1,19 @@
 """Objects in a folder and in a bucket, behind the same few words."""
 
+import errno
 import os
 import pickle
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from connectors.loopback import HOST
 from connectors.objects import Object, ObjectError, Objects, Trouble
 from tests.bucket import KEYS, Bucket
+from tests.rights import as_nobody
 from tests.waiting import wait_until
 
 
@@ -163,15 +166,69 @@ def test_a_root_may_itself_be_a_link(tmp_path: Path) -> None:
     assert keys(Objects(str(tmp_path / "link"))) == ["a"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_hides_only_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0, 0o444], ids=oct)
+def test_a_folder_that_may_not_be_read_hides_only_itself(mode: int, common: Path) -> None:
+    folder = Folder(common / "root")
+    for key in ("shut/a", "shut/b", "shut/below/c", "open/d"):
+        folder.put(key, b"x")
+    (folder.path / "shut").chmod(mode)
+    objects = Objects(folder.root)
+    for under, found in (("", ["open/d"]), ("shut", [])):
+        told: list[tuple[str, Trouble]] = []
+        with as_nobody():
+            keys = [each.key for each in objects.list(under, lambda key, error: told.append((key, error.trouble)))]  # noqa: B023
+        assert (keys, told) == (found, [("shut", Trouble.FORBIDDEN)])
+
+
+@pytest.mark.parametrize("mode", [0, 0o444], ids=oct)
+def test_a_root_that_may_not_be_read_is_forbidden(mode: int, common: Path) -> None:
+    folder = Folder(common / "root")
+    folder.put("wf-1/a", b"x")
+    folder.path.chmod(mode)
+    objects = Objects(folder.root)
+    for ask in (objects.look, lambda: list(objects.list()), lambda: list(objects.list("wf-1"))):
+        with as_nobody(), pytest.raises(ObjectError) as forbidden:
+            ask()
+        assert (forbidden.value.trouble, str(forbidden.value)) == (
+            Trouble.FORBIDDEN,
+            f"{folder.root} may not be read",
+        )
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE], ids=os.strerror)
+def test_what_a_file_system_fails_to_tell_of_hides_only_itself(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Folder(tmp_path / "root")
-    folder.put("shut/a", b"x")
-    folder.put("open/b", b"x")
-    (folder.path / "shut").chmod(0)
-    told: list[ObjectError] = []
-    assert [each.key for each in Objects(folder.root).list("", told.append)] == ["open/b"]
-    assert [each.trouble for each in told] == [Trouble.FORBIDDEN]
+    for key in ("wf-1/a", "wf-1/b", "wf-2/c"):
+        folder.put(key, b"x")
+    entries = os.scandir
+
+    def scan(path: str) -> Any:
+        # A context, as what it stands for.
+        return entries(path) if not path.endswith("wf-1") else [Failing(each, number) for each in entries(path)]
+
+    monkeypatch.setattr(os, "scandir", lambda path: scan(os.fspath(path)))
+    told: list[tuple[str, Trouble]] = []
+    found = Objects(folder.root).list("", lambda key, error: told.append((key, error.trouble)))
+    assert [each.key for each in found] == ["wf-1/b", "wf-2/c"]
+    assert told == [("wf-1/a", Trouble.UNREACHABLE)]
+
+
+class Failing:
+    """An entry of a folder whose file system fails to tell of `a`."""
+
+    def __init__(self, entry: "os.DirEntry[str]", number: int) -> None:
+        self.entry = entry
+        self.number = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.entry, name)
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        if self.entry.name == "a":
+            raise OSError(self.number, os.strerror(self.number))
+        return self.entry.stat(follow_symlinks=follow_symlinks)
 
 
 def test_a_bucket_that_does_not_answer_is_unreachable_soon(monkeypatch: pytest.MonkeyPatch) -> None:

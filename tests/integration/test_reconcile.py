@@ -26,6 +26,7 @@ from flows.recovery import Recovery
 from flows.settings import Settings
 from tests.artifacts import LOG, Archive, Stored, completion, live, recover, store
 from tests.bucket import KEYS, Bucket
+from tests.rights import as_nobody
 from tests.sidecar import COMMAND, THREAD, event, said, talk
 from tests.waiting import PATIENCE_S, wait_until
 from tests.webserver import StartWeb
@@ -335,6 +336,39 @@ def test_a_root_that_can_not_be_listed_costs_no_run_a_try(
     assert raised.value.trouble is (Trouble.UNREACHABLE if is_away else Trouble.MISSING)
     assert queue.state("run-1") == ("queued", 0, None)
     assert queue.due()
+
+
+@pytest.mark.parametrize("shut", ["run-1", "run-1/run-1"])
+@pytest.mark.parametrize("mode", [0, 0o444], ids=oct)
+def test_a_run_whose_folder_may_not_be_read_is_tried_again_and_the_others_are_done(
+    mode: int, shut: str, common: Path, stored: Stored
+) -> None:
+    queue = Queue(stored, Archive(common))
+    for run in ("run-1", "run-2"):
+        queue.archive.add(run, LINES)
+        queue.add(completion(run))
+    (common / shut).chmod(mode)
+    with as_nobody():
+        outcomes = {each.claim.workflow_uid: each for each in queue.work()}
+    assert {run: each.state for run, each in outcomes.items()} == {"run-1": "queued", "run-2": "done"}
+    assert queue.state("run-1") == ("queued", 1, f"forbidden: {common}/{shut} may not be read")
+    report = outcomes["run-1"].report
+    assert report is not None
+    assert report.why == ["1 artifact missing"]
+    (common / shut).chmod(0o755)
+    queue.make_due()
+    assert [each.state for each in queue.work()] == ["done"]
+    assert stored.contents("run-1") == WHOLE
+
+
+def test_a_root_that_may_not_be_entered_costs_no_run_a_try(common: Path, stored: Stored) -> None:
+    queue = Queue(stored, Archive(common))
+    queue.archive.add("run-1", LINES)
+    queue.add(completion("run-1"))
+    common.chmod(0o444)
+    with as_nobody(), pytest.raises(ObjectError, match="may not be read"):
+        queue.work()
+    assert queue.state("run-1") == ("queued", 0, None)
 
 
 def test_a_loop_waits_for_its_root(

@@ -1,8 +1,12 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from connectors.objects import Objects
 from flows.catalog import Catalog
 from tests.artifacts import Archive, completion
+from tests.rights import as_nobody
 from tests.sidecar import said
 
 
@@ -45,3 +49,40 @@ def test_of_many_such_folders_a_few_are_named_and_the_others_counted(archive: Ar
 def test_what_a_payload_tells_of_is_no_guess(archive: Archive) -> None:
     archive.complete(completion("run-b", [archive.put("agents/run-b/a-events.jsonl", said(0).encode())]))
     assert notes(archive) == []
+
+
+def test_of_a_run_by_its_key_what_may_not_be_read_is_absent(common: Path) -> None:
+    archive = Archive(common)
+    archive.put("run-1/run-1/a-events.jsonl", said(0).encode())
+    archive.put("run-1/run-1-review/a-events.jsonl", said(0).encode())
+    (common / "run-1/run-1").chmod(0o444)
+    with as_nobody():
+        listed = Catalog(Objects(str(common))).one(("agents", "run-1"))
+    assert listed is not None
+    assert [each.object.key for each in listed.artifacts] == ["run-1/run-1-review/a-events.jsonl"]
+    assert [each.location for each in listed.absent] == [f"file://{common}/run-1/run-1"]
+
+
+def test_what_may_not_be_read_in_a_folder_of_two_runs_is_neither_s(common: Path) -> None:
+    archive = Archive(common)
+    archive.put("twins/pod/a-events.jsonl", said(0).encode())
+    archive.complete(completion("twins", uid="one"), completion("twins", uid="two"))
+    (common / "twins").chmod(0o444)
+    catalog = Catalog(Objects(str(common)))
+    with as_nobody():
+        listed = catalog.everything()
+        listed += [catalog.of(each.run) for each in listed]
+    assert [(each.absent, list(each.shared)) for each in listed] == [([], ["twins"])] * 4
+
+
+@pytest.mark.parametrize("name", [b"lost+found", b"a\nb", b"\xff"])
+def test_a_folder_that_is_no_run_s_is_told_where_it_may_not_be_read_and_is_no_run(name: bytes, common: Path) -> None:
+    path = os.path.join(os.fsencode(common), name)  # noqa: PTH118
+    os.mkdir(path)  # noqa: PTH102
+    os.chmod(path, 0o444)  # noqa: PTH101
+    told: list[str] = []
+    with as_nobody():
+        assert Catalog(Objects(str(common)), note=told.append).everything() == []
+    (note,) = told
+    assert note.endswith(" may not be read")
+    assert note.isprintable()
