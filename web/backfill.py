@@ -206,7 +206,7 @@ def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Op
         if as_json:
             reports.append(_as_object(run))
 
-    _tell_warnings(settings)
+    _tell_warnings()
     mind_garbage()
     with Gauge() as gauge:
         work = Backfill(settings, objects, options, watch=show, done=done)
@@ -225,16 +225,19 @@ def _run(settings: Settings, objects: Objects, listed: list[Listed], options: Op
     return 0 if summary.is_whole else IN_PART
 
 
-def _tell_warnings(settings: Settings) -> None:
-    """Have what goes wrong meanwhile be told on stderr, once a minute where it is the same."""
+def _tell_warnings() -> None:
+    """Have what goes wrong meanwhile be told on stderr, a line each and once a minute where it is the same."""
     import logging
 
-    from flows.logs import dress
+    from flows.logs import Repetition
 
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)
-    dress(handler, settings)
-    logging.getLogger("flows").addHandler(handler)
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    teller = Teller(logging.WARNING)
+    teller.addFilter(Repetition())
+    logging.getLogger("flows").addHandler(teller)
 
 
 def _end_on_signal(work: Backfill) -> list[int]:
@@ -286,7 +289,7 @@ def _print_table(summary: Any, seconds: float, *, dry_run: bool) -> None:
         (summary.damaged, "artifacts that can't be read to their end", False),
         (summary.eventless, "artifacts of events that hold none", False),
         (summary.lost, "lines that are too long, or can't be read", False),
-        (summary.failed, "runs that can't be recovered: stderr tells why", False),
+        (summary.failed, "runs that can't be recovered, each with its reason", False),
         (summary.complete, "runs complete", True),
     ]
     for number, words, always in rows:
