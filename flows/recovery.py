@@ -332,9 +332,8 @@ class Recovery:
                 recovered = tally.before + tally.inserted
                 treated.append(Treated(location, self._contents(tally), recovered, tally.read.may_pass))
             elif entry := self._entries.get(location):
-                treated.append(Treated(location, _settled(entry), entry.inserted, waiting=False))
-        earlier = ((location, self._entries[location]) for location in self._deleted)
-        return treated + [Treated(each, _settled(entry), entry.inserted, waiting=False) for each, entry in earlier]
+                treated.append(_treated_earlier(location, entry))
+        return treated + [_treated_earlier(location, self._entries[location]) for location in self._deleted]
 
     @property
     def is_unchanged(self) -> bool:
@@ -406,11 +405,12 @@ def _part(artifact: Artifact, entry: Entry | None, *, again: bool, closes: bool)
     return Part(artifact, to_do=False, messages=entry.contents.messages)
 
 
-def _settled(entry: Entry) -> Contents:
+def _treated_earlier(location: str, entry: Entry) -> Treated:
     """Return what was read earlier as of now: what was inserted then is stored."""
     contents = entry.contents
     stored = contents.stored + contents.inserted
-    return msgspec.structs.replace(contents, stored=stored, inserted=0, live=entry.live)
+    settled = msgspec.structs.replace(contents, stored=stored, inserted=0, live=entry.live)
+    return Treated(location, settled, entry.inserted, waiting=False)
 
 
 def _usable(*times: datetime | None) -> list[int]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from flows.settings import Settings
 
 NAMED = 20
-MAX_NAME = 256
 _AGO = re.compile(r"(\d{1,5})([dhm])")
 
 
@@ -51,6 +50,8 @@ def _namespace(_context: click.Context, _parameter: click.Parameter, text: str) 
 
 def _is_name(text: str) -> bool:
     """Say whether a run can be kept under a name; bytes that are no UTF-8 come as halves of surrogate pairs."""
+    from flows.normalize import MAX_NAME
+
     return bool(text) and len(text) <= MAX_NAME and text.isprintable()
 
 
